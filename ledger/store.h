@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The storage seam: objects and refs of one repository.  Internal to ledger/; nothing outside may include it.
+ *
+ * Above it, the ledger decides what a commit is; below it, the store decides how bytes reach the disk.  A group is the
+ * unit of durability: one or more commits, on one or more refs, that share their syncs.  The ledger's leader thread
+ * (commit.c) makes one group at a time: store_group_*() is called by one thread at a time; all else by any thread.
+ */
+#ifndef LEDGER_STORE_H
+#define LEDGER_STORE_H
+
+#include <ledger/ledger.h>
+
+struct store;
+struct store_group;
+
+enum store_type { STORE_COMMIT = 1, STORE_TREE = 2, STORE_BLOB = 3 }; /* git's own numbers */
+
+/* Bytes with an owner. */
+struct store_buf {
+	void *data;
+	size_t len;
+};
+
+/* Opens the store of the repository that ledger_open() found good.  Recovers what a dead owner left behind. */
+int store_open(struct store **out, const char *gitdir, const struct ledger_options *opts);
+void store_free(struct store *s);
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+/* The value of a direct ref, never older than when the call began.  ENOTFOUND; ECORRUPT: symbolic or garbage. */
+int store_ref_read(struct store *s, const char *ref, struct ledger_oid *out);
+
+/* All refs that start with `prefix` (ends in '/'), in byte order: as ledger_ns_each(), `ref` is the full name. */
+int store_ref_each(struct store *s, const char *prefix, int (*each)(void *arg, const char *ref), void *arg);
+
+/* A whole object; `out->data` is malloc'ed for the caller, with a NUL behind it.  `type` 0: any, and told in *got. */
+int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out);
+
+/* Type and size alone. */
+int store_read_header(struct store *s, const struct ledger_oid *oid, enum store_type *type, uint64_t *size);
+
+/* Streams the blob to `fd` (at its position), constant memory. */
+int store_read_to(struct store *s, const struct ledger_oid *oid, int fd);
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Brings a value to the disk ahead of the group that will name it, where the store thinks that wise (large ones).
+ * Called by the committing thread without any lock held, before it queues.
+ */
+int store_stage(struct store *s, struct ledger_value *v);
+
+int store_group_begin(struct store *s, struct store_group **out);
+
+/*
+ * Takes git's lock of `ref` for the group and reads the ref under it; zero OID: absent.  ELOCKED at once when another
+ * holds it (the caller waits and tries again); EEXISTS: a directory/file conflict with another ref; ECORRUPT: symbolic.
+ */
+int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *tip);
+
+/* Adds an object; its name is computed here. */
+int store_group_put(struct store_group *g, enum store_type type, const void *data, size_t len, struct ledger_oid *oid);
+
+/*
+ * Adds a tree that is `base` with bytes [off, off+del) replaced by `ins[0..inslen)`: `data[0..len)` is the whole of it.
+ * `base` NULL: a tree from nothing.  `oid` is its name, computed by the caller.
+ */
+int store_group_put_tree(struct store_group *g, const struct ledger_oid *oid, const void *data, size_t len,
+			 const struct ledger_oid *base, size_t off, size_t del, const void *ins, size_t inslen);
+
+/* Adds a value (staged or not); keeps a reference until the group ends. */
+int store_group_put_value(struct store_group *g, struct ledger_value *v);
+
+/* The locked `ref` is to move to `to` (zero: to be deleted); the last call for a ref counts.  `why`: the reflog's line. */
+int store_group_move(struct store_group *g, const char *ref, const struct ledger_oid *to, const char *why);
+
+/*
+ * Makes all objects and moves of the group durable, then visible, lets go of the locks and frees `g`.  On failure none
+ * of the moves is visible and `g` is freed too.  store_group_abort(): nothing happened.
+ */
+int store_group_commit(struct store_group *g);
+void store_group_abort(struct store_group *g);
+
+#endif
