@@ -51,11 +51,22 @@ int store_read_to(struct store *s, const struct ledger_oid *oid, int fd);
  */
 int store_stage(struct store *s, struct ledger_value *v);
 
+/*
+ * The change that store_stage() was called for is over, made or refused: what was staged and no group committed goes.
+ * Call it once for each store_stage() that returned 0, after the value's last group.
+ */
+void store_unstage(struct store *s, struct ledger_value *v);
+
+/*
+ * EROFS, EDEAD, ENOSPC, EIO.  Every begun group ends in store_group_commit() or store_group_abort().  What is put into a
+ * group can be read at once (store_read()), so that a second change in the group may build on the first.
+ */
 int store_group_begin(struct store *s, struct store_group **out);
 
 /*
  * Takes git's lock of `ref` for the group and reads the ref under it; zero OID: absent.  ELOCKED at once when another
  * holds it (the caller waits and tries again); EEXISTS: a directory/file conflict with another ref; ECORRUPT: symbolic.
+ * May wait some milliseconds to let a foreign writer in.  Locking a ref twice in one group is fine.
  */
 int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *tip);
 
