@@ -12,6 +12,7 @@
 #ifndef FS_CLASSIFY_H
 #define FS_CLASSIFY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum name_class {
@@ -27,7 +28,8 @@ void classify_free(struct classify *c);  /* NULL is fine */
 
 /*
  * For ledger_config_each(ledger, "kv.scratch" / "kv.passing", classify_scratch / classify_passing, c): one value.  Returns
- * 0, or ENOMEM (which ends the walk).  Empty values, "-" and patterns with a slash are passed over: no name matches them.
+ * 0, or ENOMEM (which ends the walk).  Empty
+ * values and patterns with a slash are passed over: no name matches them.
  */
 int classify_scratch(void *classify, const char *value);
 int classify_passing(void *classify, const char *value);
@@ -35,6 +37,6 @@ int classify_passing(void *classify, const char *value);
 enum name_class classify_name(const struct classify *c, const char *name, size_t len);
 
 /* `pattern` against the whole of name[0..len). */
-int classify_match(const char *pattern, const char *name, size_t len);
+bool classify_match(const char *pattern, const char *name, size_t len);
 
 #endif

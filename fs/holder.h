@@ -25,8 +25,9 @@
  * for the same thing (the later one counts); a script that runs as process 1 and arms through a child.
  *
  * Threads: any.  Functions that return int return 0 or a positive errno; ESRCH means that `tid` is in no process that this
- * daemon can see.  Lock order: an expectation that is handed out (the namespace's first, then keys' in the order of their
- * names), then the table's lock, then the process tree's; the table's lock is never held across a call to the outside.
+ * daemon can see.  Lock order: an expectation that is handed out (all that a change needs at
+ * once, or none), then the table's lock, then the process tree's; the table's lock is never held across a call to the
+ * outside.
  */
 #ifndef FS_HOLDER_H
 #define FS_HOLDER_H
@@ -92,7 +93,7 @@ int holders_disarm(struct holders *h, const char *ns, const char *key, pid_t tid
 
 /* What one change has to meet, handed out to it alone.  Fill with holders_find(), give back with holders_settle(). */
 struct holder_set {
-	/* To be passed as ledger_change.expects/nexpects; paths live until holders_settle(). */
+	/* To be passed as ledger_change.expects/nexpects; the paths in it are the caller's own `keys`. */
 	struct ledger_expect expects[1 + HOLDER_KEYS_MAX];
 	size_t n;
 	struct holder_expectation *held[1 + HOLDER_KEYS_MAX]; /* private; as expects */
@@ -111,8 +112,8 @@ int holders_find(struct holders *h, const char *ns, const char *const *keys, siz
 		 struct holder_set *set);
 
 /*
- * As holders_find(), to look only (is an open or a write(2) stale already?): waits for nobody, `set` holds nothing and must
- * not be settled; the paths in it are the caller's own `keys`.
+ * As holders_find(), to look only (is an open or a write(2) stale already?): waits for nobody, and `set` holds nothing:
+ * settling it does nothing.
  */
 int holders_peek(struct holders *h, const char *ns, const char *const *keys, size_t nkeys, const struct holder_who *who,
 		 struct holder_set *set);

@@ -23,7 +23,7 @@ void outcomes_free(struct outcomes *o); /* NULL is fine */
 
 /*
  * `writer`'s attempt on `key` ("" or NULL: on the namespace itself) of `ns` ended as `text` says; copied.  `writer` is
- * borrowed (proctree_get(), holder_chain_proc()).  ENOMEM: not recorded, the older record of the same three is gone too.
+ * borrowed (proctree_get(), holder_chain_proc()).  ENOMEM: not recorded, all stays as it was.
  */
 int outcomes_record(struct outcomes *o, const char *ns, const char *key, struct proc *writer, const char *text);
 

@@ -88,7 +88,7 @@ struct proc_held_query {
 	int mnt_id;         /* mount id of the mount in the daemon's namespace (proc_mount_id()); -1: not known, slower */
 	uint64_t ino;       /* inode number (st_ino) of the handle's private inode */
 	pid_t flusher;      /* thread that sent the FLUSH; 0: none */
-	pid_t opener;       /* thread or process that opened the handle; 0: none */
+	pid_t opener;       /* process (proc_tgid(): the thread may be gone) that opened the handle; 0: none */
 	pid_t last_at_open; /* proc_last_pid() before the open was answered */
 	const pid_t *extra; /* other processes to look at: those that wrote on the handle */
 	size_t nextra;

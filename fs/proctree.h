@@ -11,7 +11,7 @@
  *
  * Descriptors: one per living process that is referred to.  main() raises the soft limit to the hard one.
  *
- * Threads: any.  The tree's lock is a leaf: nothing is called with it held but the death callback.
+ * Threads: any.  The tree's lock is a leaf: nothing is called with it held.
  */
 #ifndef FS_PROCTREE_H
 #define FS_PROCTREE_H
@@ -30,7 +30,8 @@ void proctree_free(struct proctree *t);
 /*
  * The process of the thread `tid` (never 0), with all its ancestors.  One reference, to be given back by proc_unref().
  * First meeting: about 6 us a level; afterwards a hash lookup.  ESRCH: no such process or not in this namespace; ENOMEM,
- * EMFILE.  An ancestor that cannot be read ends the chain there.
+ * EMFILE, ENFILE; ENOSPC: more than fs.epoll.max_user_watches; ENOSYS: kernel before 5.3.  An ancestor that cannot be read
+ * ends the chain there.
  */
 int proctree_get(struct proctree *t, pid_t tid, struct proc **out);
 
@@ -41,7 +42,9 @@ void proc_unref(struct proc *p); /* NULL is fine */
 pid_t proc_pid(const struct proc *p);
 /* The parent when it was met, borrowed from `p`; NULL at the top (process 1 is in the tree). */
 struct proc *proc_up(const struct proc *p);
-/* Learns of all deaths up to now (one system call for all processes together), then tells whether `p` lives. */
-bool proc_lives(struct proc *p);
+/* Does it live, as of the last proctree_get() or proctree_learn() of anybody?  Once false, it stays so.  No system call. */
+bool proc_lives(const struct proc *p);
+/* Learns of all deaths up to now: one system call for all processes together. */
+void proctree_learn(struct proctree *t);
 
 #endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+#include "classify.h"
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* SPEC 5.4.  Who leaves such names stands beside them; the configuration adds to these and takes from them. */
+static const struct {
+	enum name_class class;
+	const char *pattern;
+} builtin[] = {
+	{NAME_SCRATCH, ".*.sw?"},           /* vim's swap file */
+	{NAME_SCRATCH, ".*.swpx"},          /* vim, to see what the file system can do */
+	{NAME_SCRATCH, ".#*"},              /* emacs's lock */
+	{NAME_SCRATCH, "#*#"},              /* emacs's automatic save */
+	{NAME_SCRATCH, "*~"},               /* backups of vim, emacs, nano, patch, ... */
+	{NAME_SCRATCH, ".goutputstream-*"}, /* GLib's atomic save */
+	{NAME_SCRATCH, ".nfs*"},            /* NFS: deleted but open */
+	{NAME_SCRATCH, ".fuse_hidden*"},    /* FUSE: the same */
+	{NAME_SCRATCH, ".~lock.*#"},        /* LibreOffice */
+	{NAME_PASSING, "sed??????"},        /* sed -i */
+	{NAME_PASSING, "4913"},             /* vim: may I create files here? */
+	{NAME_PASSING, ".*.??????"},        /* rsync */
+	{NAME_PASSING, "*.??????"},         /* mkstemp with a name before it */
+	{NAME_PASSING, "tmp????????"},      /* Python's tempfile */
+	{NAME_PASSING, "*.tmp"},
+	{NAME_PASSING, "*.lock"}, /* git and others: lock, then rename */
+};
+
+struct list {
+	char **pattern;
+	size_t n;
+};
+
+struct classify {
+	struct list scratch, passing;
+};
+
+static int add(struct list *l, const char *pattern)
+{
+	char **grown = realloc(l->pattern, (l->n + 1) * sizeof(*grown)), *copy;
+
+	if (!grown)
+		return ENOMEM;
+	l->pattern = grown;
+	copy = strdup(pattern);
+	if (!copy)
+		return ENOMEM;
+	l->pattern[l->n++] = copy;
+	return 0;
+}
+
+static void take_off(struct list *l, const char *pattern)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < l->n; i++) {
+		if (strcmp(l->pattern[i], pattern) == 0)
+			free(l->pattern[i]);
+		else
+			l->pattern[kept++] = l->pattern[i];
+	}
+	l->n = kept;
+}
+
+static void list_release(struct list *l)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		free(l->pattern[i]);
+	free(l->pattern);
+}
+
+void classify_free(struct classify *c)
+{
+	if (!c)
+		return;
+	list_release(&c->scratch);
+	list_release(&c->passing);
+	free(c);
+}
+
+int classify_new(struct classify **out)
+{
+	struct classify *c = calloc(1, sizeof(*c));
+	size_t i;
+
+	if (!c)
+		return ENOMEM;
+	for (i = 0; i < sizeof(builtin) / sizeof(builtin[0]); i++) {
+		if (add(builtin[i].class == NAME_SCRATCH ? &c->scratch : &c->passing, builtin[i].pattern)) {
+			classify_free(c);
+			return ENOMEM;
+		}
+	}
+	*out = c;
+	return 0;
+}
+
+static int configure(struct list *l, const char *value)
+{
+	if (value[0] == '-') {
+		take_off(l, value + 1);
+		return 0;
+	}
+	return value[0] && !strchr(value, '/') ? add(l, value) : 0;
+}
+
+int classify_scratch(void *classify, const char *value)
+{
+	return configure(&((struct classify *)classify)->scratch, value);
+}
+
+int classify_passing(void *classify, const char *value)
+{
+	return configure(&((struct classify *)classify)->passing, value);
+}
+
+/* Linear: only the last `*` ever needs another try, because the ones before it can keep their shortest match. */
+bool classify_match(const char *pattern, const char *name, size_t len)
+{
+	const char *end = name + len, *star = NULL, *from = NULL;
+
+	while (name < end) {
+		if (*pattern == '*') {
+			star = pattern++;
+			from = name;
+		} else if (*pattern && (*pattern == '?' || *pattern == *name)) {
+			pattern++;
+			name++;
+		} else if (star) {
+			pattern = star + 1;
+			name = ++from;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return !*pattern;
+}
+
+static bool on(const struct list *l, const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++) {
+		if (classify_match(l->pattern[i], name, len))
+			return true;
+	}
+	return false;
+}
+
+enum name_class classify_name(const struct classify *c, const char *name, size_t len)
+{
+	if (on(&c->scratch, name, len))
+		return NAME_SCRATCH;
+	return on(&c->passing, name, len) ? NAME_PASSING : NAME_KEY;
+}
