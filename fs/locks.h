@@ -42,7 +42,7 @@ struct lock_want {
 	pid_t pid;          /* for F_GETLK */
 };
 
-/* err: 0 it is held now; EINTR cancelled; EDEADLK after a rename of keys made a cycle of it is not noticed. */
+/* err: 0: it is held now; EINTR: cancelled; ENOMEM, ENOLCK: it could have been had, but for that. */
 typedef void lock_done_fn(void *arg, int err);
 
 int locks_new(struct locks **out); /* 0 or ENOMEM */
@@ -85,9 +85,10 @@ void locks_release_owner(struct locks *l, uint64_t owner);
 
 /*
  * A key, or a directory with all keys below it, has a new name: locks and waiting requests follow.  Locks that are held on
- * `to` stay beside them, also where they contradict: each is somebody's, and ends by its own release.
+ * `to` stay beside them, also where they contradict: each is somebody's, and ends by its own release.  0, or
+ * ENOMEM and nothing changed.
  */
-void locks_rename(struct locks *l, const char *from, const char *to);
+int locks_rename(struct locks *l, const char *from, const char *to);
 
 /* Does anybody hold or await a lock on the key? */
 bool locks_any(struct locks *l, const char *key);
