@@ -9,6 +9,7 @@ processes of the machine.
     I SEQ TIME OP KEY [NAME=VALUE...]    the operation SEQ of this client starts
     N SEQ TIME [NAME=VALUE...]           something learned on the way
     R SEQ TIME OUTCOME [NAME=VALUE...]   it has ended
+    X                                    last: the client has done all it was asked for
 
 OP is what the operation does to KEY when it succeeds:
 
@@ -130,6 +131,8 @@ def parse(lines, name="log"):
                 open_op = Op(client, int(words[1]), words[3], words[4], int(words[2]), pid=pid)
                 _take(open_op, words[5:])
                 ops.append(open_op)
+            elif tag == "X":
+                break
             elif open_op is None or int(words[1]) != open_op.seq:
                 raise BadLog("no such operation under way")
             elif tag == "N":
