@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/* ledger_commit(): from the caller's side of the queue. */
+#include "edit.h"
+#include "group.h"
+#include "names.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- arguments ------------------------------------------------------------------------------------------------------ */
+
+static bool is_file_kind(enum ledger_kind k)
+{
+	return k == LEDGER_FILE || k == LEDGER_EXEC;
+}
+
+static int edit_valid(const struct ledger_edit *e)
+{
+	bool value = e->op == LEDGER_SET || e->op == LEDGER_APPEND;
+	bool move = e->op == LEDGER_RENAME || e->op == LEDGER_EXCHANGE;
+	int rc;
+
+	if ((unsigned)e->op > LEDGER_CHMOD || (unsigned)e->base_rule > LEDGER_BASE_ABSENT || !e->path)
+		return ledger_fail(LEDGER_EINVALID, "no such kind of edit");
+	rc = names_path_check(e->path);
+	if (!rc && value && !e->value)
+		return ledger_fail(LEDGER_EINVALID, "no value for '%s'", e->path);
+	if (!rc && (value || e->op == LEDGER_CHMOD) && !is_file_kind(e->kind) &&
+	    !(e->op == LEDGER_SET && e->kind == LEDGER_LINK))
+		return ledger_fail(LEDGER_EINVALID, "'%s' cannot be of that kind", e->path);
+	if (!rc && move)
+		rc = e->to ? names_path_check(e->to) : ledger_fail(LEDGER_EINVALID, "'%s' is to move nowhere", e->path);
+	return rc;
+}
+
+static int change_valid(const struct ledger_change *c)
+{
+	int rc = ledger_ns_check(c->ns);
+
+	for (size_t i = 0; !rc && i < c->nedits; i++)
+		rc = edit_valid(&c->edits[i]);
+	return rc ? rc : expect_valid(c->expects, c->nexpects);
+}
+
+/* --- waiting for others' locks -------------------------------------------------------------------------------------- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/*
+ * git's lock is a file that says nothing when it goes: there is no event to wait for, so it is tried again, as git does,
+ * after a pause that grows from about 1 ms to about 20 ms and is never the same for two who wait.
+ */
+static void pause_before(unsigned try, unsigned *seed)
+{
+	unsigned top = try < 5 ? 1000u << try : 20000u;
+	struct timespec t = {0, (long)(top / 2 + (unsigned)rand_r(seed) % top) * 1000};
+
+	nanosleep(&t, NULL);
+}
+
+int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg)
+{
+	uint64_t end = now_ms() + l->lock_wait_ms;
+	unsigned seed = (unsigned)end ^ (unsigned)(uintptr_t)&seed;
+
+	for (unsigned try = 0;; try++) {
+		int rc = attempt(l, arg);
+
+		if (rc != LEDGER_ELOCKED || now_ms() >= end)
+			return rc;
+		pause_before(try, &seed);
+	}
+}
+
+/* --- the request ---------------------------------------------------------------------------------------------------- */
+
+static int attempt(struct ledger *l, void *arg)
+{
+	struct request *r = arg;
+	struct queue_item *batch = queue_begin(&l->queue, &r->item);
+
+	if (batch) {
+		group_run(l, (struct request *)batch);
+		queue_end(&l->queue, batch);
+	}
+	return r->rc;
+}
+
+static int stage_values(struct ledger *l, const struct ledger_change *c)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < c->nedits; i++)
+		if (c->edits[i].op == LEDGER_SET || c->edits[i].op == LEDGER_APPEND)
+			rc = store_stage(l->store, c->edits[i].value);
+	return rc;
+}
+
+/* Times to the nanosecond of the keys that this change made; a huge change would only push others out. */
+static void note_times(struct ledger *l, const struct request *r)
+{
+	const struct ledger_change *c = r->change;
+
+	for (size_t i = 0; i < c->nedits && i < 256; i++) {
+		const struct ledger_edit *e = &c->edits[i];
+		const char *paths[] = {e->path, e->to};
+
+		for (int k = 0; k < 2; k++) {
+			struct key_time t = {.commit = r->res.tip.commit, .time = r->res.tip.time};
+			struct ledger_entry there;
+
+			if (!paths[k] || tree_walk(l, &r->res.tip.tree, paths[k], &there))
+				continue;
+			t.entry = there.oid;
+			keytime_note(l, c->ns, paths[k], &t);
+		}
+	}
+}
+
+static int submit(struct ledger *l, struct request *r)
+{
+	int rc;
+
+	if (l->readonly)
+		return ledger_fail(LEDGER_EROFS, "the repository is read-only");
+	rc = change_valid(r->change);
+	if (!rc)
+		rc = ident_who(l, &r->change->actor, r->who);
+	if (!rc)
+		rc = stage_values(l, r->change);
+	if (rc)
+		return rc;
+	rc = lock_retry(l, attempt, r);
+	if (rc)
+		return r->msg[0] ? ledger_fail(rc, "%s", r->msg) : rc;
+	if (r->res.changed)
+		note_times(l, r);
+	return 0;
+}
+
+int ledger_commit(struct ledger *l, const struct ledger_change *c, struct ledger_result *res)
+{
+	struct request r = {.change = c};
+	int rc;
+
+	ledger_error_clear();
+	rc = c->nedits || c->create ? submit(l, &r) : ledger_fail(LEDGER_EINVALID, "a change without edits");
+	if (res && (rc == 0 || rc == LEDGER_ECONFLICT))
+		*res = r.res;
+	if (trace_on()) {
+		char *text = trace_change(c);
+
+		trace_line(__func__, rc, "%s -> commit=%s version=%llu%s%s", text ? text : "", TRACE_OID(&r.res.tip.commit),
+			   (unsigned long long)r.res.tip.version, r.res.changed ? " changed" : "",
+			   rc == LEDGER_ECONFLICT ? " conflict" : "");
+		free(text);
+	}
+	return rc;
+}
+
+int ledger_ns_create(struct ledger *l, const char *ns, const struct ledger_actor *a, struct ledger_tip *out)
+{
+	struct ledger_change c = {.ns = ns, .create = true};
+	struct request r = {.change = &c, .must_create = true};
+	int rc;
+
+	ledger_error_clear();
+	if (a)
+		c.actor = *a;
+	else
+		c.actor.uid = geteuid();
+	rc = submit(l, &r);
+	if (!rc && out)
+		*out = r.res.tip;
+	TRACE(rc, "ns=%s", ns);
+	return rc;
+}

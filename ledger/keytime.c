@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When a key last changed: the first commit, going back from the tip, whose parent has something else at the path.
+ *
+ * What was once found out for a tip is kept, so that a later question only walks the commits in between; keys that this
+ * ledger changed are known without a walk.
+ */
+#include "hash.h"
+#include "internal.h"
+
+/* Commits to look at.  Beyond it, a time known from before stands as long as the entry is the same; else the tip's time. */
+#define WALK_MAX 1000
+
+void keytime_note(struct ledger *l, const char *ns, const char *path, const struct key_time *t)
+{
+	struct ledger_oid key;
+
+	if (!hash_key(ns, path, &key))
+		oidcache_put(l->times, &key, t);
+}
+
+/* Has the commit's parent something else at the path?  1, 0 or a negative error. */
+static int changed_by(struct ledger *l, const struct tip_info *c, const struct tip_info *parent, const char *path,
+		      const struct ledger_entry *e)
+{
+	struct ledger_entry before;
+	int rc;
+
+	if (ledger_oid_eq(&c->tip.tree, &parent->tip.tree))
+		return 0;
+	rc = tree_walk(l, &parent->tip.tree, path, &before);
+	if (rc == LEDGER_ENOTFOUND || rc == LEDGER_ENOTDIR)
+		return 1;
+	return rc ? rc : before.kind != e->kind || !ledger_oid_eq(&before.oid, &e->oid);
+}
+
+/* *known is what was found out before (commit zero: nothing) and becomes what is found out now. */
+static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path, const struct ledger_entry *e,
+		struct key_time *known)
+{
+	bool same = !ledger_oid_is_zero(&known->commit) && ledger_oid_eq(&known->entry, &e->oid);
+	struct timespec before = same ? known->time : tip->time;
+	struct tip_info at, parent;
+	int rc = tip_load(l, &tip->commit, &at);
+
+	for (int i = 0; !rc && i < WALK_MAX; i++) {
+		if (same && ledger_oid_eq(&at.tip.commit, &known->commit))
+			return 0;
+		known->time = at.tip.time;
+		if (ledger_oid_is_zero(&at.parent))
+			return 0;
+		rc = tip_load(l, &at.parent, &parent);
+		if (rc == LEDGER_ECORRUPT) /* a shallow clone: the history ends here */
+			return 0;
+		if (!rc)
+			rc = changed_by(l, &at, &parent, path, e);
+		if (rc)
+			return rc < 0 ? rc : 0;
+		at = parent;
+	}
+	known->time = before;
+	return rc;
+}
+
+static int key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out)
+{
+	struct key_time known = {0};
+	struct ledger_entry e;
+	struct ledger_oid key;
+	int rc = hash_key(ns, path, &key);
+
+	if (rc)
+		return rc;
+	if (!oidcache_get(l->times, &key, &known) || !ledger_oid_eq(&known.commit, &tip->commit)) {
+		rc = tree_walk(l, &tip->tree, path, &e);
+		if (!rc)
+			rc = walk(l, tip, path, &e, &known);
+		if (rc)
+			return rc;
+		known.commit = tip->commit;
+		known.entry = e.oid;
+		oidcache_put(l->times, &key, &known);
+	}
+	*out = known.time;
+	return 0;
+}
+
+int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out)
+{
+	int rc;
+
+	ledger_error_clear();
+	rc = key_time(l, ns, tip, path, out);
+	TRACE(rc, "ns=%s %s", ns, path);
+	return rc;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#include "reflog.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Directories on the way to the file `path`, from `base` bytes on. */
+static void make_parents(char *path, size_t base)
+{
+	for (char *p = path + base; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		mkdir(path, 0777);
+		*p = '/';
+	}
+}
+
+bool reflog_move(const char *gitdir, const char *from, const char *to)
+{
+	char a[8192], b[8192];
+	struct stat st;
+
+	if (snprintf(a, sizeof(a), "%s/logs/%s", gitdir, from) >= (int)sizeof(a) ||
+	    snprintf(b, sizeof(b), "%s/logs/%s", gitdir, to) >= (int)sizeof(b))
+		return false;
+	if (lstat(a, &st) || !S_ISREG(st.st_mode))
+		return false;
+	make_parents(b, strlen(gitdir) + 1);
+	return rename(a, b) == 0;
+}

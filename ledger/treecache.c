@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* Parsed trees by name, bounded by their bytes; the least recently used goes first. */
+#include "tree.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define BUCKETS 4096 /* a power of two */
+
+struct treecache {
+	pthread_mutex_t lock;
+	size_t limit;			     /* constant */
+	size_t size;			     /* lock */
+	struct ledger_tree *bucket[BUCKETS]; /* lock; by `chain` */
+	struct ledger_tree *newest, *oldest; /* lock; by `older`, `newer` */
+};
+
+struct treecache *treecache_new(size_t limit)
+{
+	struct treecache *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->limit = limit;
+	pthread_mutex_init(&c->lock, NULL);
+	return c;
+}
+
+static struct ledger_tree **bucket_of(struct treecache *c, const struct ledger_oid *oid)
+{
+	size_t h;
+
+	memcpy(&h, oid->id, sizeof(h));
+	return &c->bucket[h & (BUCKETS - 1)];
+}
+
+static struct ledger_tree **find(struct treecache *c, const struct ledger_oid *oid)
+{
+	struct ledger_tree **p = bucket_of(c, oid);
+
+	while (*p && !ledger_oid_eq(&(*p)->oid, oid))
+		p = &(*p)->chain;
+	return p;
+}
+
+static void list_remove(struct treecache *c, struct ledger_tree *t)
+{
+	*(t->newer ? &t->newer->older : &c->newest) = t->older;
+	*(t->older ? &t->older->newer : &c->oldest) = t->newer;
+}
+
+static void list_push(struct treecache *c, struct ledger_tree *t)
+{
+	t->newer = NULL;
+	t->older = c->newest;
+	*(c->newest ? &c->newest->newer : &c->oldest) = t;
+	c->newest = t;
+}
+
+/* Takes the oldest out; the caller drops its reference. */
+static struct ledger_tree *evict(struct treecache *c)
+{
+	struct ledger_tree *t = c->oldest;
+
+	list_remove(c, t);
+	*find(c, &t->oid) = t->chain;
+	t->cached = false;
+	c->size -= tree_footprint(t);
+	return t;
+}
+
+void treecache_free(struct treecache *c)
+{
+	if (!c)
+		return;
+	while (c->oldest)
+		ledger_tree_unref(evict(c));
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+struct ledger_tree *treecache_get(struct treecache *c, const struct ledger_oid *oid)
+{
+	struct ledger_tree *t;
+
+	pthread_mutex_lock(&c->lock);
+	t = *find(c, oid);
+	if (t) {
+		ledger_tree_ref(t);
+		list_remove(c, t);
+		list_push(c, t);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return t;
+}
+
+void treecache_put(struct treecache *c, struct ledger_tree *t)
+{
+	size_t size = tree_footprint(t);
+
+	if (size > c->limit / 2)
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (!t->cached && !*find(c, &t->oid)) {
+		struct ledger_tree **p = bucket_of(c, &t->oid);
+
+		t->chain = *p;
+		*p = ledger_tree_ref(t);
+		t->cached = true;
+		list_push(c, t);
+		c->size += size;
+	}
+	while (c->size > c->limit)
+		ledger_tree_unref(evict(c));
+	pthread_mutex_unlock(&c->lock);
+}

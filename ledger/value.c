@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* Values: immutable bytes with their name, in memory when small, in a file else. */
+#include "hash.h"
+#include "internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct ledger_value {
+	atomic_uint refs;
+	struct ledger_oid oid;
+	uint64_t size;
+	void *data; /* NULL: in `fd` */
+	int fd;
+};
+
+static struct ledger_value *value_alloc(uint64_t size, void *data, int fd)
+{
+	struct ledger_value *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	atomic_init(&v->refs, 1);
+	v->size = size;
+	v->data = data;
+	v->fd = fd;
+	return v;
+}
+
+/* Takes `data` or `fd` over, also on failure. */
+static int value_wrap(uint64_t size, void *data, int fd, struct ledger_value **out)
+{
+	struct ledger_value *v = value_alloc(size, data, fd);
+
+	if (v) {
+		*out = v;
+		return 0;
+	}
+	free(data);
+	if (fd >= 0)
+		close(fd);
+	return LEDGER_ENOMEM;
+}
+
+static int too_big(struct ledger *l)
+{
+	return ledger_fail(LEDGER_ETOOBIG, "a value has at most %llu bytes", (unsigned long long)l->value_limit);
+}
+
+struct ledger_value *ledger_value_ref(struct ledger_value *v)
+{
+	atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+	return v;
+}
+
+void ledger_value_unref(struct ledger_value *v)
+{
+	if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	free(v->data);
+	if (v->fd >= 0)
+		close(v->fd);
+	free(v);
+}
+
+uint64_t ledger_value_size(const struct ledger_value *v)
+{
+	return v->size;
+}
+
+const struct ledger_oid *ledger_value_oid(const struct ledger_value *v)
+{
+	return &v->oid;
+}
+
+const void *ledger_value_data(const struct ledger_value *v)
+{
+	return v->data;
+}
+
+int ledger_value_fd(const struct ledger_value *v)
+{
+	return v->fd;
+}
+
+ssize_t ledger_value_pread(const struct ledger_value *v, void *buf, size_t len, uint64_t off)
+{
+	if (off >= v->size)
+		return 0;
+	if (len > v->size - off)
+		len = v->size - off;
+	if (len > SSIZE_MAX)
+		len = SSIZE_MAX;
+	if (v->data) {
+		memcpy(buf, (char *)v->data + off, len);
+		return (ssize_t)len;
+	}
+	for (;;) {
+		ssize_t n = pread(v->fd, buf, len, (off_t)off);
+
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return ledger_fail_errno(errno, "cannot read a value");
+	}
+}
+
+/* --- new ones ------------------------------------------------------------------------------------------------------- */
+
+static int value_hash(struct ledger_value *v)
+{
+	return v->data ? hash_object(STORE_BLOB, v->data, v->size, &v->oid) : hash_fd(v->fd, v->size, &v->oid);
+}
+
+int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledger_value **out)
+{
+	struct ledger_value *v = NULL;
+	void *copy;
+	int rc;
+
+	ledger_error_clear();
+	if (len > l->value_limit)
+		return too_big(l);
+	copy = malloc(len + 1);
+	if (!copy)
+		return LEDGER_ENOMEM;
+	if (len)
+		memcpy(copy, data, len);
+	rc = value_wrap(len, copy, -1, &v);
+	if (!rc)
+		rc = value_hash(v);
+	if (!rc)
+		*out = v;
+	else
+		ledger_value_unref(v);
+	TRACE(rc, "len=%zu", len);
+	return rc;
+}
+
+static int read_all(int fd, void *buf, size_t len, uint64_t off)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return ledger_fail_errno(errno, "cannot read a value");
+		if (!n)
+			return ledger_fail(LEDGER_EINVALID, "a value's file is shorter than said");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+static int write_all(int fd, const void *buf, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, (const char *)buf + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return ledger_fail_errno(errno, "cannot write a temporary file");
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+/* A small one moves into memory: it is read more often than a descriptor is worth. */
+static int from_fd(int fd, uint64_t size, struct ledger_value **out)
+{
+	struct ledger_value *v = NULL;
+	void *data = NULL;
+	int rc = 0;
+
+	if (size <= VALUE_IN_MEMORY) {
+		data = malloc((size_t)size + 1);
+		rc = data ? read_all(fd, data, (size_t)size, 0) : LEDGER_ENOMEM;
+		close(fd);
+		fd = -1;
+		if (rc) {
+			free(data);
+			return rc;
+		}
+	}
+	rc = value_wrap(size, data, fd, &v);
+	if (!rc)
+		rc = value_hash(v);
+	if (!rc)
+		*out = v;
+	else
+		ledger_value_unref(v);
+	return rc;
+}
+
+int ledger_value_new_fd(struct ledger *l, int fd, uint64_t size, struct ledger_value **out)
+{
+	int rc;
+
+	ledger_error_clear();
+	if (size > l->value_limit) {
+		close(fd);
+		return too_big(l);
+	}
+	rc = from_fd(fd, size, out);
+	TRACE(rc, "size=%llu", (unsigned long long)size);
+	return rc;
+}
+
+/* Copies the value to `fd` in pieces. */
+static int copy_to(struct ledger_value *v, int fd)
+{
+	enum { PIECE = 1 << 17 };
+	char *buf;
+	int rc = 0;
+
+	if (v->data)
+		return write_all(fd, v->data, (size_t)v->size);
+	buf = malloc(PIECE);
+	if (!buf)
+		return LEDGER_ENOMEM;
+	for (uint64_t off = 0; !rc && off < v->size;) {
+		size_t n = v->size - off < PIECE ? (size_t)(v->size - off) : PIECE;
+
+		rc = read_all(v->fd, buf, n, off);
+		if (!rc)
+			rc = write_all(fd, buf, n);
+		off += n;
+	}
+	free(buf);
+	return rc;
+}
+
+static int concat_in_memory(struct ledger_value *a, struct ledger_value *b, struct ledger_value **out)
+{
+	struct ledger_value *v;
+	char *data = malloc((size_t)(a->size + b->size) + 1);
+	int rc;
+
+	if (!data)
+		return LEDGER_ENOMEM;
+	memcpy(data, a->data, (size_t)a->size);
+	memcpy(data + a->size, b->data, (size_t)b->size);
+	rc = value_wrap(a->size + b->size, data, -1, &v);
+	if (rc)
+		return rc;
+	rc = value_hash(v);
+	if (!rc)
+		*out = v;
+	else
+		ledger_value_unref(v);
+	return rc;
+}
+
+int value_concat(struct ledger *l, struct ledger_value *a, struct ledger_value *b, struct ledger_value **out)
+{
+	int rc, fd;
+
+	if (a->size > l->value_limit - b->size)
+		return too_big(l);
+	if (a->data && b->data && a->size + b->size <= VALUE_IN_MEMORY)
+		return concat_in_memory(a, b, out);
+	fd = spool_open(l);
+	if (fd < 0)
+		return fd;
+	rc = copy_to(a, fd);
+	if (!rc)
+		rc = copy_to(b, fd);
+	if (!rc)
+		return from_fd(fd, a->size + b->size, out);
+	close(fd);
+	return rc;
+}
+
+/* --- committed ones ------------------------------------------------------------------------------------------------- */
+
+static int blob_header(struct ledger *l, const struct ledger_oid *oid, uint64_t *size)
+{
+	enum store_type type;
+	char hex[LEDGER_OID_HEXSIZE + 1];
+	int rc = store_read_header(l->store, oid, &type, size);
+
+	if (!rc && type != STORE_BLOB)
+		rc = ledger_fail(LEDGER_ECORRUPT, "object %s is not a blob", ledger_oid_fmt(hex, oid));
+	return rc;
+}
+
+int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out)
+{
+	uint64_t size;
+	int rc = 0;
+
+	ledger_error_clear();
+	if (!oidcache_get(l->sizes, oid, &size)) {
+		rc = blob_header(l, oid, &size);
+		if (!rc)
+			oidcache_put(l->sizes, oid, &size);
+	}
+	if (!rc)
+		*out = size;
+	TRACE(rc, "%s", TRACE_OID(oid));
+	return rc;
+}
+
+int value_load(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out)
+{
+	struct store_buf b;
+	uint64_t size;
+	int fd, rc = blob_header(l, oid, &size);
+
+	if (rc)
+		return rc;
+	if (size <= VALUE_IN_MEMORY) {
+		rc = store_read(l->store, oid, STORE_BLOB, NULL, &b);
+		if (!rc)
+			rc = value_wrap(b.len, b.data, -1, out);
+	} else {
+		fd = spool_open(l);
+		if (fd < 0)
+			return fd;
+		rc = store_read_to(l->store, oid, fd);
+		if (!rc)
+			rc = value_wrap(size, NULL, fd, out);
+		else
+			close(fd);
+	}
+	if (!rc)
+		(*out)->oid = *oid;
+	return rc;
+}
+
+int ledger_value_get(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out)
+{
+	struct ledger_value *v;
+	int rc;
+
+	ledger_error_clear();
+	rc = value_load(l, oid, &v);
+	if (!rc)
+		*out = v;
+	TRACE(rc, "%s", TRACE_OID(oid));
+	return rc;
+}
