@@ -14,9 +14,14 @@ static bool is_file_kind(enum ledger_kind k)
 	return k == LEDGER_FILE || k == LEDGER_EXEC;
 }
 
+static bool has_value(const struct ledger_edit *e)
+{
+	return e->op == LEDGER_SET || e->op == LEDGER_APPEND;
+}
+
 static int edit_valid(const struct ledger_edit *e)
 {
-	bool value = e->op == LEDGER_SET || e->op == LEDGER_APPEND;
+	bool value = has_value(e);
 	bool move = e->op == LEDGER_RENAME || e->op == LEDGER_EXCHANGE;
 	int rc;
 
@@ -92,14 +97,25 @@ static int attempt(struct ledger *l, void *arg)
 	return r->rc;
 }
 
+static void unstage_values(struct ledger *l, const struct ledger_change *c, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (has_value(&c->edits[i]))
+			store_unstage(l->store, c->edits[i].value);
+}
+
+/* All or none. */
 static int stage_values(struct ledger *l, const struct ledger_change *c)
 {
-	int rc = 0;
+	for (size_t i = 0; i < c->nedits; i++) {
+		int rc = has_value(&c->edits[i]) ? store_stage(l->store, c->edits[i].value) : 0;
 
-	for (size_t i = 0; !rc && i < c->nedits; i++)
-		if (c->edits[i].op == LEDGER_SET || c->edits[i].op == LEDGER_APPEND)
-			rc = store_stage(l->store, c->edits[i].value);
-	return rc;
+		if (rc) {
+			unstage_values(l, c, i);
+			return rc;
+		}
+	}
+	return 0;
 }
 
 /* Times to the nanosecond of the keys that this change made; a huge change would only push others out. */
@@ -137,6 +153,7 @@ static int submit(struct ledger *l, struct request *r)
 	if (rc)
 		return rc;
 	rc = lock_retry(l, attempt, r);
+	unstage_values(l, r->change, r->change->nedits);
 	if (rc)
 		return r->msg[0] ? ledger_fail(rc, "%s", r->msg) : rc;
 	if (r->res.changed)

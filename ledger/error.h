@@ -3,12 +3,9 @@
 #ifndef LEDGER_ERROR_INTERNAL_H
 #define LEDGER_ERROR_INTERNAL_H
 
-#include <ledger/error.h>
+#include "fail.h"
 
-/* Notes the sentence for people (this thread's) and returns `code`. */
-int ledger_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-/* The same for a failed system call: code from `err` (an errno), sentence "WHAT: strerror". */
+/* As ledger_fail() for a failed system call: code from `err` (an errno), sentence "WHAT: strerror". */
 int ledger_fail_errno(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same for a failed libgit2 call that returned `rc`; `errno` must have been 0 before the call. */

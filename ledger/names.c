@@ -11,6 +11,7 @@
 
 #include <git2.h>
 #include <git2/sys/path.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -173,7 +174,14 @@ int names_link_check(const char *name, size_t len)
 	return 0;
 }
 
-/* `ns` as a ref's name; the sentence names it. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* A name may be checked before any ledger is open. */
+static void start_git(void)
+{
+	git_libgit2_init();
+}
+
 int ledger_ns_check(const char *ns)
 {
 	char ref[NAMES_REF_MAX];
@@ -194,7 +202,9 @@ int ledger_ns_check(const char *ns)
 			break;
 	}
 	snprintf(ref, sizeof(ref), NAMES_KV "%s", ns);
-	if (git_reference_name_is_valid(&valid, ref) || !valid)
+	pthread_once(&once, start_git);
+	/* libgit2 takes DEL, git does not. */
+	if (strchr(ns, 0x7f) || git_reference_name_is_valid(&valid, ref) || !valid)
 		return ledger_fail(LEDGER_EINVALID, "'%s' is not a name that git takes for a ref", ns);
 	return 0;
 }
