@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+#include "control.h"
+#include "local.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A value that a conflict refused. */
+struct rejected {
+	struct rejected *next; /* newest first */
+	char *ns;
+	char *name; /* N-basename */
+	uid_t uid;
+	struct timespec time;
+	struct ledger_value *value;
+};
+
+struct control {
+	pthread_mutex_t lock; /* a leaf */
+	struct rejected *list; /* lock */
+	uint64_t bytes;	       /* lock */
+	unsigned long seq;     /* lock */
+};
+
+int control_new(struct fs *fs)
+{
+	fs->control = calloc(1, sizeof(*fs->control));
+	if (!fs->control)
+		return LEDGER_ENOMEM;
+	pthread_mutex_init(&fs->control->lock, NULL);
+	return 0;
+}
+
+static void rejected_free(struct rejected *r)
+{
+	if (!r)
+		return;
+	ledger_value_unref(r->value);
+	free(r->ns);
+	free(r->name);
+	free(r);
+}
+
+void control_free(struct fs *fs)
+{
+	struct control *c = fs->control;
+
+	if (!c)
+		return;
+	for (struct rejected *r = c->list, *next; r; r = next) {
+		next = r->next;
+		rejected_free(r);
+	}
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+	fs->control = NULL;
+}
+
+/* Too many of one namespace, or too many bytes of all: the oldest go. */
+static void push_out_locked(struct control *c, const char *ns)
+{
+	unsigned n = 0;
+
+	for (struct rejected **slot = &c->list; *slot;) {
+		struct rejected *r = *slot;
+
+		if (strcmp(r->ns, ns) == 0)
+			n++;
+		if ((strcmp(r->ns, ns) == 0 && n > CONTROL_REJECTED_MAX) ||
+		    (!r->next && r != c->list && c->bytes > CONTROL_REJECTED_BYTES)) {
+			*slot = r->next;
+			c->bytes -= ledger_value_size(r->value);
+			rejected_free(r);
+			if (c->bytes > CONTROL_REJECTED_BYTES) {
+				n = 0;
+				slot = &c->list;
+			}
+			continue;
+		}
+		slot = &r->next;
+	}
+}
+
+void control_reject(struct fs *fs, const char *ns, const char *path, struct ledger_value *v, uid_t uid)
+{
+	struct control *c = fs->control;
+	struct rejected *r = calloc(1, sizeof(*r));
+	const char *base = strrchr(path, '/');
+
+	if (!r)
+		return;
+	r->uid = uid;
+	r->value = ledger_value_ref(v);
+	r->ns = strdup(ns);
+	clock_gettime(CLOCK_REALTIME, &r->time);
+	pthread_mutex_lock(&c->lock);
+	if (asprintf(&r->name, "%lu-%.200s", ++c->seq, base ? base + 1 : path) < 0)
+		r->name = NULL;
+	if (r->ns && r->name) {
+		c->bytes += ledger_value_size(v);
+		r->next = c->list;
+		c->list = r;
+		r = NULL;
+		push_out_locked(c, ns);
+	}
+	pthread_mutex_unlock(&c->lock);
+	rejected_free(r);
+}
+
+static struct rejected *find_locked(struct control *c, const char *ns, const char *name)
+{
+	struct rejected *r = c->list;
+
+	while (r && (strcmp(r->ns, ns) != 0 || strcmp(r->name, name) != 0))
+		r = r->next;
+	return r;
+}
+
+/* The namespace of a control node; NULL at the mount's root.  The caller frees it. */
+static int node_ns(struct fs *fs, const struct inode *i, char **ns)
+{
+	char *path;
+
+	*ns = NULL;
+	if (place_name(fs, i->place, ns, &path))
+		return LEDGER_ENOMEM;
+	free(path);
+	return 0;
+}
+
+static const char *const node_names[] = {[CONTROL_SCRATCH] = "scratch", [CONTROL_REJECTED] = "rejected"};
+
+/* Which node is called so in `dir`?  0: none. */
+static int node_by_name(struct fs *fs, struct inode *dir, const char *ns, const char *name)
+{
+	struct control *c = fs->control;
+	int node = 0;
+
+	if (!dir)
+		return CONTROL_DIR;
+	if (dir->control == CONTROL_DIR) {
+		for (int n = CONTROL_SCRATCH; n <= CONTROL_REJECTED; n++) {
+			if (strcmp(name, node_names[n]) == 0 && (ns || n != CONTROL_REJECTED))
+				return n;
+		}
+		return 0;
+	}
+	pthread_mutex_lock(&c->lock);
+	if (dir->control == CONTROL_REJECTED && ns && find_locked(c, ns, name))
+		node = CONTROL_VALUE;
+	pthread_mutex_unlock(&c->lock);
+	return node;
+}
+
+int control_lookup(struct fs *fs, struct inode *dir, struct place *p, const char *name, struct inode **out)
+{
+	struct inode *new;
+	char *ns = NULL;
+	int node = 0, r = 0;
+
+	new = inode_new(fs, p, INODE_CONTROL);
+	if (!new)
+		return LEDGER_ENOMEM;
+	r = node_ns(fs, new, &ns);
+	if (!r)
+		node = node_by_name(fs, dir, ns, name);
+	if (!r && !node)
+		r = LEDGER_ENOTFOUND;
+	if (!r && node == CONTROL_VALUE && !(new->name = strdup(name)))
+		r = LEDGER_ENOMEM;
+	free(ns);
+	if (!r) {
+		new->control = node;
+		inode_looked_up(fs, new);
+		*out = new;
+	}
+	inode_unref(fs, new);
+	return r;
+}
+
+int control_stat(struct fs *fs, struct inode *i, struct stat *st)
+{
+	struct control *c = fs->control;
+	struct rejected *rej;
+	char *ns;
+	int r = node_ns(fs, i, &ns);
+
+	if (r)
+		return r;
+	st->st_nlink = 1;
+	st->st_mode = i->control == CONTROL_DIR ? S_IFDIR | 0555 : i->control == CONTROL_REJECTED ? S_IFDIR | 01777 : S_IFREG | 0444;
+	clock_gettime(CLOCK_REALTIME, &st->st_mtim);
+	if (i->control == CONTROL_VALUE) {
+		pthread_mutex_lock(&c->lock);
+		rej = find_locked(c, ns, i->name);
+		if (rej) {
+			st->st_size = (off_t)ledger_value_size(rej->value);
+			st->st_uid = rej->uid;
+			st->st_mode = S_IFREG | 0400;
+			st->st_mtim = rej->time;
+		}
+		pthread_mutex_unlock(&c->lock);
+		r = rej ? 0 : LEDGER_ENOTFOUND;
+	}
+	st->st_blocks = (st->st_size + 511) / 512;
+	st->st_atim = st->st_ctim = st->st_mtim;
+	free(ns);
+	return r;
+}
+
+/* One line for each local file of the namespace, or of all. */
+static int scratch_list(struct fs *fs, const char *ns, char **text, size_t *len)
+{
+	FILE *f = open_memstream(text, len);
+
+	if (!f)
+		return LEDGER_ENOMEM;
+	pthread_mutex_lock(&fs->lock);
+	for (struct local *l = fs->locals; l; l = l->next) {
+		if (!l->linked || l->type == LOCAL_GONE || (ns && strcmp(l->place->ns, ns) != 0))
+			continue;
+		if (ns)
+			fprintf(f, "%s\n", l->place->path);
+		else
+			fprintf(f, "%s/%s\n", l->place->ns, l->place->path);
+	}
+	pthread_mutex_unlock(&fs->lock);
+	return fclose(f) ? LEDGER_ENOMEM : 0;
+}
+
+int control_open(struct fs *fs, struct inode *i, struct ledger_value **out)
+{
+	struct control *c = fs->control;
+	struct rejected *rej;
+	char *ns, *text = NULL;
+	size_t len = 0;
+	int r = node_ns(fs, i, &ns);
+
+	if (r)
+		return r;
+	if (i->control == CONTROL_VALUE) {
+		pthread_mutex_lock(&c->lock);
+		rej = find_locked(c, ns, i->name);
+		if (rej)
+			*out = ledger_value_ref(rej->value);
+		pthread_mutex_unlock(&c->lock);
+		r = rej ? 0 : LEDGER_ENOTFOUND;
+	} else if (i->control == CONTROL_SCRATCH) {
+		r = scratch_list(fs, ns, &text, &len);
+		if (!r)
+			r = ledger_value_new(fs->ledger, text, len, out);
+		free(text);
+	} else {
+		r = LEDGER_EISDIR;
+	}
+	free(ns);
+	return r;
+}
+
+void control_each(struct fs *fs, struct inode *dir, void (*each)(void *arg, const char *name, bool is_dir), void *arg)
+{
+	struct control *c = fs->control;
+	char *ns;
+
+	if (node_ns(fs, dir, &ns))
+		return;
+	if (dir->control == CONTROL_DIR) {
+		each(arg, node_names[CONTROL_SCRATCH], false);
+		if (ns)
+			each(arg, node_names[CONTROL_REJECTED], true);
+	} else {
+		pthread_mutex_lock(&c->lock);
+		for (struct rejected *r = c->list; r && ns; r = r->next) {
+			if (strcmp(r->ns, ns) == 0)
+				each(arg, r->name, false);
+		}
+		pthread_mutex_unlock(&c->lock);
+	}
+	free(ns);
+}
+
+int control_unlink(struct fs *fs, struct inode *dir, const char *name, uid_t uid)
+{
+	struct control *c = fs->control;
+	struct rejected **slot, *dead = NULL;
+	char *ns;
+	int r;
+
+	if (dir->control != CONTROL_REJECTED)
+		return LEDGER_EFORBIDDEN;
+	r = node_ns(fs, dir, &ns);
+	if (r)
+		return r;
+	pthread_mutex_lock(&c->lock);
+	for (slot = &c->list; *slot; slot = &(*slot)->next) {
+		if (ns && strcmp((*slot)->ns, ns) == 0 && strcmp((*slot)->name, name) == 0)
+			break;
+	}
+	r = !*slot ? LEDGER_ENOTFOUND : uid && uid != (*slot)->uid ? LEDGER_EACCES : 0;
+	if (!r) {
+		dead = *slot;
+		*slot = dead->next;
+		c->bytes -= ledger_value_size(dead->value);
+	}
+	pthread_mutex_unlock(&c->lock);
+	rejected_free(dead);
+	free(ns);
+	return r;
+}

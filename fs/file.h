@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/* What fi->fh points to: one open file. */
+#ifndef FS_FILE_H
+#define FS_FILE_H
+
+#include "core.h"
+#include "local.h"
+#include "session.h"
+
+struct file {
+	struct inode *inode;	 /* what the kernel opened; owned reference */
+	struct inode *priv;	 /* write handle: the session's inode; owned reference */
+	struct session *session; /* priv's */
+	struct ledger_value *value; /* control files: the bytes as of the open */
+	bool writer;
+};
+
+static inline struct file *file_of(const struct fuse_file_info *fi)
+{
+	return fi ? (struct file *)(uintptr_t)fi->fh : NULL;
+}
+
+/* The session that a request on this inode is about: the open file's, or the private inode's own. */
+static inline struct session *session_of(const struct inode *i, const struct fuse_file_info *fi)
+{
+	if (fi && fi->fh)
+		return file_of(fi)->session;
+	return i->type == INODE_PRIVATE ? i->session : NULL;
+}
+
+#endif

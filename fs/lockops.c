@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* fcntl and flock: from requests to the table of locks per key. */
+#include "ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+/* "ns/path"; free() it.  NULL: out of memory, or a place without namespace. */
+static char *lock_key(struct fs *fs, struct inode *i)
+{
+	char *ns, *path, *key;
+
+	if (place_name(fs, i->place, &ns, &path))
+		return NULL;
+	key = ns ? path_join(ns, path) : NULL;
+	free(ns);
+	free(path);
+	return key;
+}
+
+static void done(void *arg, int err)
+{
+	fuse_reply_err(arg, err);
+}
+
+/* libfuse calls this with the request still alive: the ticket itself is the argument, nothing can be freed too early. */
+static void interrupted(fuse_req_t req, void *ticket)
+{
+	locks_cancel(fs_of(req)->locks, (uint64_t)(uintptr_t)ticket);
+}
+
+static void set_lock(fuse_req_t req, fuse_ino_t ino, const struct lock_want *want, bool wait)
+{
+	struct fs *fs = fs_of(req);
+	char *key = lock_key(fs, inode_of(fs, ino));
+	uint64_t ticket;
+	int err = ENOMEM;
+
+	if (!key) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (!wait || want->type == F_UNLCK) {
+		err = locks_set(fs->locks, key, want);
+	} else if ((ticket = locks_ticket(fs->locks))) {
+		fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)ticket);
+		err = locks_wait(fs->locks, key, want, ticket, done, req);
+	}
+	free(key);
+	if (err != EINPROGRESS)
+		fuse_reply_err(req, err);
+}
+
+static struct lock_want want_of(const struct flock *l, uint64_t owner)
+{
+	return (struct lock_want){
+		.family = LOCK_FCNTL,
+		.type = l->l_type,
+		.owner = owner,
+		.start = l->l_start,
+		.end = l->l_len ? l->l_start + l->l_len - 1 : LOCKS_EOF,
+		.pid = l->l_pid,
+	};
+}
+
+void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
+{
+	struct fs *fs = fs_of(req);
+	struct lock_want want = want_of(lock, fi->lock_owner), there;
+	char *key = lock_key(fs, inode_of(fs, ino));
+
+	if (!key) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	locks_test(fs->locks, key, &want, &there);
+	free(key);
+	lock->l_type = there.type;
+	if (there.type != F_UNLCK) {
+		lock->l_whence = SEEK_SET;
+		lock->l_start = there.start;
+		lock->l_len = there.end == LOCKS_EOF ? 0 : there.end - there.start + 1;
+		lock->l_pid = there.pid;
+	}
+	fuse_reply_lock(req, lock);
+}
+
+void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+	struct lock_want want = want_of(lock, fi->lock_owner);
+
+	set_lock(req, ino, &want, sleep);
+}
+
+void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
+{
+	struct lock_want want = {.family = LOCK_FLOCK, .owner = fi->lock_owner, .pid = fuse_req_ctx(req)->pid};
+
+	switch (op & ~LOCK_NB) {
+	case LOCK_SH:
+		want.type = F_RDLCK;
+		break;
+	case LOCK_EX:
+		want.type = F_WRLCK;
+		break;
+	case LOCK_UN:
+		want.type = F_UNLCK;
+		break;
+	default:
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	set_lock(req, ino, &want, !(op & LOCK_NB));
+}
+
+static void release(struct fs *fs, struct inode *i, enum lock_family family, uint64_t owner)
+{
+	char *key = lock_key(fs, i);
+
+	if (key)
+		locks_release(fs->locks, key, family, owner);
+	free(key);
+}
+
+void locks_on_flush(struct fs *fs, struct inode *i, uint64_t owner)
+{
+	release(fs, i, LOCK_FCNTL, owner);
+}
+
+void locks_on_release(struct fs *fs, struct inode *i, uint64_t owner, bool flock)
+{
+	if (flock)
+		release(fs, i, LOCK_FLOCK, owner);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* A growing file in memory that moves to an unlinked file on disk when it gets large.  One owner at a time: no locks. */
+#ifndef FS_SPOOL_H
+#define FS_SPOOL_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ledger;
+struct ledger_value;
+struct spool;
+
+#define SPOOL_MEMORY (4u << 20) /* bytes in memory at most */
+
+/* `dir`: where the unlinked file is made; lives as long as the spool.  NULL: out of memory. */
+struct spool *spool_new(const char *dir);
+void spool_free(struct spool *s); /* NULL is fine */
+
+uint64_t spool_size(const struct spool *s);
+
+/* All return 0, or bytes, or a negative ledger error (ENOSPC, ENOMEM, EIO); a failed call changed nothing that counts. */
+ssize_t spool_pread(const struct spool *s, void *buf, size_t len, uint64_t off);
+int spool_pwrite(struct spool *s, const void *buf, size_t len, uint64_t off); /* a gap reads as zeros */
+int spool_truncate(struct spool *s, uint64_t size);
+int spool_zero(struct spool *s, uint64_t off, uint64_t len); /* inside the size */
+
+/* Replaces the content by the value's. */
+int spool_load(struct spool *s, const struct ledger_value *v);
+
+/* The bytes [from, size) as a value of the ledger; the spool stays usable, and copies before its next change. */
+int spool_value(struct spool *s, struct ledger *l, uint64_t from, struct ledger_value **out);
+
+#endif
