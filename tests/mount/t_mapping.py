@@ -271,7 +271,7 @@ def mtime(t):
 
 
 BYTES = [b"new\nline", b"tab\t", b"\x01\x7f", b"\xff\xfe not utf-8", b" lead and trail ", b"quo\"te'", b"back\\slash", b"-rf", b"*?[x]", "\u65e5\u672c".encode(),
-         b"a" * 255, b"CON", b"x:y", b"...", b"~", b"#", b"$HOME", b"k~x"]
+         b"a" * 255, b"CON", b"x:y", b"...", b"~x", b"#", b"$HOME", b"k~x"]
 
 
 @table([(repr(n[:20]), n) for n in BYTES])
