@@ -156,9 +156,27 @@ static int submit(struct ledger *l, struct request *r)
 	unstage_values(l, r->change, r->change->nedits);
 	if (rc)
 		return r->msg[0] ? ledger_fail(rc, "%s", r->msg) : rc;
-	if (r->res.changed)
+	if (r->res.changed && !r->base)
 		note_times(l, r);
 	return 0;
+}
+
+static void give_result(struct ledger_result *res, const struct request *r, int rc)
+{
+	if (res && (rc == 0 || rc == LEDGER_ECONFLICT || r->res.reason == LEDGER_REASON_EDIT))
+		*res = r->res;
+}
+
+int ledger_build(struct ledger *l, const struct ledger_change *c, const struct ledger_oid *base, struct ledger_result *res)
+{
+	struct request r = {.change = c, .base = base};
+	int rc;
+
+	ledger_error_clear();
+	rc = submit(l, &r);
+	give_result(res, &r, rc);
+	TRACE(rc, "ns=%s base=%s -> commit=%s", c->ns, TRACE_OID(base), TRACE_OID(&r.res.tip.commit));
+	return rc;
 }
 
 int ledger_commit(struct ledger *l, const struct ledger_change *c, struct ledger_result *res)
@@ -168,8 +186,7 @@ int ledger_commit(struct ledger *l, const struct ledger_change *c, struct ledger
 
 	ledger_error_clear();
 	rc = c->nedits || c->create ? submit(l, &r) : ledger_fail(LEDGER_EINVALID, "a change without edits");
-	if (res && (rc == 0 || rc == LEDGER_ECONFLICT))
-		*res = r.res;
+	give_result(res, &r, rc);
 	if (trace_on()) {
 		char *text = trace_change(c);
 

@@ -6,7 +6,7 @@
 
 const char *ledger_reason_name(enum ledger_reason r)
 {
-	static const char *const names[] = {"none", "tree", "commit", "version", "blob", "absent", "base"};
+	static const char *const names[] = {"none", "tree", "commit", "version", "blob", "absent", "base", "edit"};
 
 	return (unsigned)r < sizeof(names) / sizeof(*names) ? names[r] : "?";
 }

@@ -25,6 +25,7 @@ struct group_ns {
 	int rc; /* why it cannot be worked on */
 	char msg[256];
 	bool exists, moved;
+	bool loose; /* built on a commit, not on the ref, which does not move: for one request alone */
 	struct ledger_tip tip; /* as of the last change applied; zero when absent */
 	char *why;	       /* that change's subject, for the reflog */
 };
@@ -131,11 +132,35 @@ static int ns_lock(struct group *g, struct group_ns *n)
 	return 0;
 }
 
+/* The state that ledger_build() asks for. */
+static struct group_ns *ns_loose(struct group *g, const struct request *r)
+{
+	struct group_ns *n = calloc(1, sizeof(*n));
+	struct tip_info info;
+
+	if (!n)
+		return NULL;
+	n->name = r->change->ns;
+	n->loose = true;
+	n->next = g->ns;
+	g->ns = n;
+	if (ledger_oid_is_zero(r->base))
+		return n;
+	n->rc = tip_load(g->l, r->base, &info);
+	if (n->rc) {
+		snprintf(n->msg, sizeof(n->msg), "%s", ledger_error_noted(n->rc));
+		return n;
+	}
+	n->exists = true;
+	n->tip = info.tip;
+	return n;
+}
+
 static struct group_ns *ns_get(struct group *g, const char *name)
 {
 	struct group_ns *n = g->ns;
 
-	while (n && strcmp(n->name, name))
+	while (n && (n->loose || strcmp(n->name, name)))
 		n = n->next;
 	if (n)
 		return n;
@@ -230,8 +255,13 @@ static int check_and_apply(struct group *g, struct request *r, struct group_ns *
 
 	if (!rc)
 		rc = base_check(e, &n->tip, c->edits, c->nedits, &r->res);
-	for (size_t i = 0; !rc && i < c->nedits; i++)
+	for (size_t i = 0; !rc && i < c->nedits; i++) {
 		rc = edit_apply(e, &c->edits[i]);
+		if (rc) {
+			r->res.reason = LEDGER_REASON_EDIT;
+			r->res.index = i;
+		}
+	}
 	if (!rc)
 		rc = edit_finish(e, &tree);
 	if (!rc && !(n->exists && ledger_oid_eq(&tree, &n->tip.tree)))
@@ -246,7 +276,7 @@ static int check_and_apply(struct group *g, struct request *r, struct group_ns *
 static int apply(struct group *g, struct request *r)
 {
 	const struct edit_io io = {g, io_tree, io_value, io_put_tree, io_put_value};
-	struct group_ns *n = ns_get(g, r->change->ns);
+	struct group_ns *n = r->base ? ns_loose(g, r) : ns_get(g, r->change->ns);
 	struct edit *e;
 	int rc;
 
@@ -278,7 +308,8 @@ static int finish(struct group *g)
 	for (struct group_ns *n = g->ns; !rc && n; n = n->next)
 		if (n->moved) {
 			any = true;
-			rc = store_group_move(g->store, n->ref, &n->tip.commit, n->why);
+			if (!n->loose)
+				rc = store_group_move(g->store, n->ref, &n->tip.commit, n->why);
 		}
 	if (any && !rc)
 		return store_group_commit(g->store);

@@ -10,6 +10,7 @@ struct request {
 	struct queue_item item; /* first */
 	const struct ledger_change *change;
 	bool must_create; /* EEXISTS when the namespace is there */
+	const struct ledger_oid *base; /* ledger_build(): the commit to build on, no ref moves; else NULL */
 	char who[IDENT_WHO_MAX];
 	struct ledger_result res;
 	int rc;

@@ -87,7 +87,8 @@ int store_group_put_value(struct store_group *g, struct ledger_value *v);
 int store_group_move(struct store_group *g, const char *ref, const struct ledger_oid *to, const char *why);
 
 /*
- * Makes all objects and moves of the group durable, then visible, lets go of the locks and frees `g`.  On failure none
+ * Makes all objects and moves of the group durable, then visible, lets go of the locks and frees `g`.  A group may have
+ * objects and no move: they are then for stock git to read when it returns (ledger_build()).  On failure none
  * of the moves is visible and `g` is freed too.  store_group_abort(): nothing happened.
  */
 int store_group_commit(struct store_group *g);

@@ -92,6 +92,7 @@ enum ledger_reason {
 	LEDGER_REASON_BLOB,   /* the key has another value, or none, than expected */
 	LEDGER_REASON_ABSENT, /* the key was expected absent and is there */
 	LEDGER_REASON_BASE,   /* an edit's base: the key changed since its value was read */
+	LEDGER_REASON_EDIT,   /* no conflict: an edit's own condition, the code says which; of the result `index` alone is set */
 };
 
 const char *ledger_reason_name(enum ledger_reason r); /* "tree", "blob", ...; static */
@@ -111,13 +112,21 @@ struct ledger_result {
  *
  * Expectations are checked first, then bases, then the edits' own conditions (ENOTFOUND, EEXISTS, EISDIR, ENOTDIR,
  * ENOTEMPTY, EFORBIDDEN, ENAMETOOLONG, EINVALID).  On any failure nothing changed: no ref, no acknowledged object.
- * `res` is filled on 0 and on LEDGER_ECONFLICT (tip, reason, index, blob), may be NULL.  Others' moves of the namespace
+ * `res` is filled on 0 and on LEDGER_ECONFLICT (tip, reason, index, blob), and tells which edit failed by its own
+ * condition (reason LEDGER_REASON_EDIT, index); may be NULL.  Others' moves of the namespace
  * never make an unguarded change fail: it is rebuilt on the newest tip.  LEDGER_ELOCKED only when the ref's lock stays
  * taken by others for LEDGER_LOCK_WAIT_MS.  Blocks; may be called by many threads: concurrent changes share their syncs.
  */
 int ledger_commit(struct ledger *l, const struct ledger_change *c, struct ledger_result *res);
 
 #define LEDGER_LOCK_WAIT_MS 10000
+
+/*
+ * As ledger_commit(), but on the commit `base` (zero: on nothing) instead of the namespace's tip, and without moving a ref:
+ * the commit and its objects are durable and stock git sees them; nothing names them.  For who takes the commit to another
+ * repository.  The expectations are checked against `base`; a change without edits is fine, to check them alone.
+ */
+int ledger_build(struct ledger *l, const struct ledger_change *c, const struct ledger_oid *base, struct ledger_result *res);
 
 /* --- namespaces as a whole; each with the expectations of its caller (may be NULL, 0) ------------------------------- */
 
