@@ -144,8 +144,8 @@ static int run_log(struct history *h, uint64_t max, bool follow)
 	FILE *f;
 
 	args_add(&a, "--literal-pathspecs");
-	args_add(&a, "-clog.showSignature=false");
-	args_add(&a, "-clog.follow=false");
+	args_add(&a, "-c");
+	args_add(&a, "log.follow=false");
 	args_add(&a, "log");
 	args_add(&a, "-z");
 	args_add(&a, "--no-color");

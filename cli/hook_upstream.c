@@ -177,7 +177,8 @@ static size_t push_args(struct upstream *u, struct args *a)
 	char hex[LEDGER_OID_HEXSIZE + 1];
 	size_t n = 0;
 
-	args_add(a, "-cpush.followTags=false");
+	args_add(a, "-c");
+	args_add(a, "push.followTags=false");
 	args_add(a, "push");
 	args_add(a, "--porcelain");
 	args_add(a, "--no-progress");

@@ -236,7 +236,7 @@ static int commit_batch(struct kv *kv, struct batch *b, const struct expects *ex
 					.nexpects = expects->n,
 					.actor = kv_actor(),
 					.create = sets};
-	return write_change(kv, &c, b->name);
+	return write_change(kv, &c, &(struct what){.text = b->name, .lines = b->lines});
 }
 
 int cmd_mset(struct kv *kv, int argc, char **argv)

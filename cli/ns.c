@@ -104,7 +104,7 @@ static int ns_delete(struct kv *kv, const char *remote, const char *ns, const st
 {
 	const struct ledger_change c = {.ns = ns, .expects = o->expects.v, .nexpects = o->expects.n};
 	struct ledger_result res = {0};
-	char *what;
+	char *text;
 	int rc, status;
 
 	if (remote)
@@ -115,12 +115,12 @@ static int ns_delete(struct kv *kv, const char *remote, const char *ns, const st
 		say_hint("delete them first, or say --force; either way its history stays in %s%s/", KV_ARCHIVE, ns);
 		return ledger_exit_status(rc);
 	}
-	what = xasprintf("cannot delete namespace '%s'", ns);
+	text = xasprintf("cannot delete namespace '%s'", ns);
 	if (rc)
-		status = write_report(kv, &c, rc, &res, what);
+		status = write_report(kv, &c, rc, &res, &(struct what){.text = text});
 	else
 		status = say_tip(kv, ns, &res.tip);
-	free(what);
+	free(text);
 	return status;
 }
 
@@ -146,7 +146,7 @@ static int ns_rename(struct kv *kv, const char *remote, const char *ns, const ch
 {
 	const struct ledger_change c = {.ns = ns, .expects = o->expects.v, .nexpects = o->expects.n};
 	struct ledger_result res = {0};
-	char *what;
+	char *text;
 	int rc, status;
 
 	if (remote) {
@@ -155,9 +155,9 @@ static int ns_rename(struct kv *kv, const char *remote, const char *ns, const ch
 		return KV_POLICY;
 	}
 	rc = ledger_ns_rename(kv->ledger, ns, to, o->expects.v, o->expects.n, &res);
-	what = xasprintf("cannot rename namespace '%s' to '%s'", ns, to);
-	status = rc ? write_report(kv, &c, rc, &res, what) : say_tip(kv, to, &res.tip);
-	free(what);
+	text = xasprintf("cannot rename namespace '%s' to '%s'", ns, to);
+	status = rc ? write_report(kv, &c, rc, &res, &(struct what){.text = text}) : say_tip(kv, to, &res.tip);
+	free(text);
 	return status;
 }
 

@@ -44,8 +44,10 @@ static void request(struct args *a, const struct push *p)
 	char new[LEDGER_OID_HEXSIZE + 1], old[LEDGER_OID_HEXSIZE + 1];
 
 	/* The remote's words are parsed: no colours in them.  Tags of the user's configuration have no business here. */
-	args_add(a, "-ccolor.remote=never");
-	args_add(a, "-cpush.followTags=false");
+	args_add(a, "-c");
+	args_add(a, "color.remote=never");
+	args_add(a, "-c");
+	args_add(a, "push.followTags=false");
 	args_add(a, "push");
 	args_add(a, "--porcelain");
 	args_add(a, "--no-progress");

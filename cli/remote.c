@@ -3,8 +3,10 @@
 #include "remote.h"
 #include "run.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define PUSH_TRIES 100	    /* lost races before a change gives up: by then others made a hundred commits */
 #define REFUSED_TRIES 8	    /* the same, while the remote stands still: its lock is held, or its disk fails */
@@ -44,7 +46,7 @@ struct trip {
 	struct kv *kv;
 	const char *remote;
 	const struct ledger_change *c;
-	const char *what;
+	const struct what *what;
 	char *ref;
 	struct ledger_oid base; /* what the change is built on; zero: the remote has no such namespace */
 	bool fresh;		/* the remote was asked for it since the command began */
@@ -112,11 +114,11 @@ static int landed(struct trip *t, const struct push *p)
 static int gave_up(struct trip *t, const struct push *p)
 {
 	if (t->still >= REFUSED_TRIES) {
-		say_error("%s: '%s' refuses although nobody else moved it: %s", t->what, t->remote, p->reason);
+		say_error("%s: '%s' refuses although nobody else moved it: %s", t->what->text, t->remote, p->reason);
 		say_remarks(p);
 		return KV_IO;
 	}
-	say_error("%s: others were first %u times in a row; nothing changed", t->what, t->lost);
+	say_error("%s: others were first %u times in a row; nothing changed", t->what->text, t->lost);
 	return KV_CONFLICT;
 }
 
@@ -141,7 +143,7 @@ static int unknown(struct trip *t, struct push *p)
 	char hex[LEDGER_OID_HEXSIZE + 1], *why = NULL;
 
 	if (track_fetch(t->kv, t->remote, t->c->ns, &t->base, &why) != 0) {
-		say_error("%s: no answer from '%s': %s", t->what, t->remote, p->reason);
+		say_error("%s: no answer from '%s': %s", t->what->text, t->remote, p->reason);
 		say_remarks(p);
 		say_hint("whether commit %s is there is not known: look at it with `git kv remote update`",
 			 ledger_oid_fmt(hex, &t->res.tip.commit));
@@ -151,7 +153,7 @@ static int unknown(struct trip *t, struct push *p)
 	t->fresh = true;
 	if (!ledger_oid_is_zero(&t->base) && is_ancestor(t->kv, &t->res.tip.commit, &t->base))
 		return landed(t, p);
-	say_error("%s: '%s' did not take it: %s; nothing changed", t->what, t->remote, p->reason);
+	say_error("%s: '%s' did not take it: %s; nothing changed", t->what->text, t->remote, p->reason);
 	say_remarks(p);
 	return KV_IO;
 }
@@ -168,14 +170,14 @@ static int refused(struct trip *t, const struct push *p)
 		return t->lost >= PUSH_TRIES ? gave_up(t, p) : -1;
 	}
 	free(why);
-	say_error("%s: '%s' refused it: %s; nothing changed", t->what, t->remote, p->reason);
+	say_error("%s: '%s' refused it: %s; nothing changed", t->what->text, t->remote, p->reason);
 	say_remarks(p);
 	return KV_POLICY;
 }
 
 static int no_guard(const struct trip *t)
 {
-	say_error("%s: '%s' has no Stargate hook that could check the expectation; nothing changed", t->what, t->remote);
+	say_error("%s: '%s' has no Stargate hook that could check the expectation; nothing changed", t->what->text, t->remote);
 	say_hint("make it one with `git kv stargate init` over there, then `git kv remote setup %s` here", t->remote);
 	return KV_POLICY;
 }
@@ -184,7 +186,7 @@ static int unverified(const struct trip *t, const struct push *p)
 {
 	char hex[LEDGER_OID_HEXSIZE + 1];
 
-	say_error("%s: '%s': %s", t->what, t->remote, p->reason);
+	say_error("%s: '%s': %s", t->what->text, t->remote, p->reason);
 	say_remarks(p);
 	say_hint("commit %s is there, on top of exactly what it was built on; its Stargate hook is not: run `git kv remote setup %s`",
 		 ledger_oid_fmt(hex, &t->res.tip.commit), t->remote);
@@ -242,6 +244,10 @@ static int one_round(struct trip *t)
 	}
 	if (!follows)
 		return say_ahead(t);
+	if (!rc && t->c->create && !t->c->nedits) {
+		say_error("%s: '%s' has it already", t->what->text, t->remote);
+		return ledger_exit_status(LEDGER_EEXISTS);
+	}
 	if (!rc)
 		follow(t, &t->base);
 	return write_report(t->kv, t->c, rc, &t->res, t->what);
@@ -258,11 +264,28 @@ static bool has_stargate(struct kv *kv, const char *remote)
 	return yes;
 }
 
-int remote_write(struct kv *kv, const char *remote, const struct ledger_change *c, const char *what)
+/*
+ * Two clients that make the same change on the same tip in the same second must not make the same commit: both would see
+ * it accepted, and one of two increments were lost.  Process ids do not tell clients on two machines apart.
+ */
+static char *unique_comm(void)
 {
+	uint64_t r = 0;
+
+	if (getrandom(&r, sizeof(r), 0) != sizeof(r)) {
+		say_fatal("no random numbers");
+		exit(KV_FATAL);
+	}
+	return xasprintf("git-kv/%016" PRIx64, r);
+}
+
+int remote_write(struct kv *kv, const char *remote, const struct ledger_change *change, const struct what *what)
+{
+	struct ledger_change own = *change, *c = &own;
 	struct trip t = {.kv = kv, .remote = remote, .c = c, .what = what};
 	struct ledger_tip tip;
 	int status = 0, rc;
+	char *comm;
 
 	if (c->nexpects && !has_stargate(kv, remote))
 		return no_guard(&t);
@@ -272,6 +295,7 @@ int remote_write(struct kv *kv, const char *remote, const struct ledger_change *
 	if (!rc)
 		t.local = tip.commit;
 	t.ref = xasprintf(KV_REFS "%s", c->ns);
+	own.actor.comm = comm = unique_comm();
 	status = track_read(kv, remote, c->ns, &t.base);
 	if (!status && ledger_oid_is_zero(&t.base))
 		status = ask_remote(&t);
@@ -280,5 +304,6 @@ int remote_write(struct kv *kv, const char *remote, const struct ledger_change *
 			status = one_round(&t);
 		while (status < 0);
 	free(t.ref);
+	free(comm);
 	return status;
 }

@@ -15,7 +15,7 @@
 int remote_choose(struct kv *kv, char **out);
 
 /* As write_change() on the remote. */
-int remote_write(struct kv *kv, const char *remote, const struct ledger_change *c, const char *what);
+int remote_write(struct kv *kv, const char *remote, const struct ledger_change *c, const struct what *what);
 int remote_ns_create(struct kv *kv, const char *remote, const char *ns);
 int remote_ns_delete(struct kv *kv, const char *remote, const char *ns, bool force, const struct expects *expects);
 

@@ -9,21 +9,11 @@
 
 int remote_ns_create(struct kv *kv, const char *remote, const char *ns)
 {
-	const struct ledger_change c = {.ns = ns, .create = true, .actor = kv_actor(), .message = "create namespace"};
-	char *what = xasprintf("cannot create namespace '%s'", ns), *why = NULL;
-	struct ledger_oid there;
-	int status = track_fetch(kv, remote, ns, &there, &why);
+	const struct ledger_change c = {.ns = ns, .create = true, .actor = kv_actor()};
+	char *text = xasprintf("cannot create namespace '%s'", ns);
+	int status = remote_write(kv, remote, &c, &(struct what){.text = text});
 
-	if (status) {
-		say_error("%s: %s", what, why ? why : "unknown reason");
-	} else if (!ledger_oid_is_zero(&there)) {
-		say_error("%s: '%s' has it already", what, remote);
-		status = ledger_exit_status(LEDGER_EEXISTS);
-	} else {
-		status = remote_write(kv, remote, &c, what);
-	}
-	free(why);
-	free(what);
+	free(text);
 	return status;
 }
 
@@ -75,7 +65,7 @@ static int check_deletable(struct kv *kv, const char *remote, const char *ns, bo
 	}
 	rc = ledger_build(kv->ledger, &c, &there, &res);
 	if (rc)
-		return write_report(kv, &c, rc, &res, "cannot delete the namespace");
+		return write_report(kv, &c, rc, &res, &(struct what){.text = "cannot delete the namespace"});
 	rc = ledger_tree_get(kv->ledger, &res.tip.tree, &t);
 	if (rc)
 		return say_ledger(rc, "cannot read namespace '%s'", ns);

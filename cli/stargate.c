@@ -58,7 +58,7 @@ static int make_or_find(const char *dir)
 
 	if (absent_or_empty(dir)) {
 		run_git(&r, NULL, RUN_NO_DIR, 0,
-			(const char *[]){"-cinit.defaultBranch=main", "init", "--quiet", "--bare", "--object-format=sha1", "--", dir, NULL});
+			(const char *[]){"-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--object-format=sha1", "--", dir, NULL});
 		status = r.status ? KV_FATAL : 0;
 		if (status)
 			run_complain(&r);
@@ -160,7 +160,6 @@ static int configure(const char *dir, const char *upstream)
 	static const char *const settings[][2] = {
 		{"receive.advertisePushOptions", "true"},
 		{"receive.fsckObjects", "true"},
-		{"core.logAllRefUpdates", "always"},
 	};
 	/* Private to the hook: not advertised, not written to by a push. */
 	static const char *const hidden[] = {"refs/kv-upstream", "refs/kv-pending", "refs/kv-remote"};
@@ -184,10 +183,16 @@ static int mirror(const char *dir, const char *url)
 {
 	static const char *const specs[] = {"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", KV_REFS "*:" KV_REFS "*",
 					    KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL};
-	const char *const fetch[] = {"-cfetch.fsckObjects=true", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=",
+	const char *const fetch[] = {"-c", "fetch.fsckObjects=true", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=",
 				     "--end-of-options", url, specs[0], specs[1], specs[2], specs[3], NULL};
-	int status = git_there(dir, (const char *[]){"config", "remote.origin.url", url, NULL});
+	char *there = git_says(dir, (const char *[]){"config", "--get", "remote.origin.url", NULL});
+	int status = 0;
 
+	if (there && strcmp(there, url) != 0)
+		status = say_fatal("'%s' mirrors '%s' already", dir, there);
+	free(there);
+	if (!status)
+		status = git_there(dir, (const char *[]){"config", "remote.origin.url", url, NULL});
 	for (size_t i = 0; specs[i] && !status; i++)
 		status = git_there(dir, (const char *[]){"config", i ? "--add" : "--replace-all", "remote.origin.fetch", specs[i], NULL});
 	return status ? status : git_there(dir, fetch);
@@ -228,7 +233,7 @@ static int sync_upstream(struct kv *kv)
 		return KV_FATAL;
 	}
 	run_git(&r, kv->gitdir, 0, 0,
-		(const char *[]){"-cfetch.fsckObjects=true", "fetch", "--no-tags", "--no-write-fetch-head", "--refmap=", "--end-of-options", url,
+		(const char *[]){"-c", "fetch.fsckObjects=true", "fetch", "--no-tags", "--no-write-fetch-head", "--refmap=", "--end-of-options", url,
 				 KV_REFS "*:" KV_REFS "*", KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL});
 	if (r.status) {
 		status = strstr(r.err, "[rejected]") ? KV_CONFLICT : KV_IO;

@@ -8,19 +8,24 @@
 #include <string.h>
 #include <unistd.h>
 
-int write_report(const struct kv *kv, const struct ledger_change *c, int rc, const struct ledger_result *res, const char *what)
+/* A change that the ledger refused or could not make. */
+static int say_failed(int rc, const struct ledger_result *res, const struct what *what)
+{
+	if (what->lines && res->reason == LEDGER_REASON_EDIT)
+		return say_ledger(rc, "%s:%lu", what->text, what->lines[res->index]);
+	return say_ledger(rc, "%s", what->text);
+}
+
+int write_report(const struct kv *kv, const struct ledger_change *c, int rc, const struct ledger_result *res,
+		 const struct what *what)
 {
 	char hex[LEDGER_OID_HEXSIZE + 1];
 	json_t *o;
 
 	if (rc == LEDGER_ECONFLICT)
 		return say_conflict(kv, c, res);
-	if (rc == LEDGER_ENOTFOUND && !c->create) {
-		say_error("%s: %s", what, ledger_errmsg());
-		return KV_FALSE;
-	}
 	if (rc)
-		return say_ledger(rc, "%s", what);
+		return say_failed(rc, res, what);
 	if (kv->json) {
 		o = json_object();
 		json_object_set_new(o, "changed", json_boolean(res->changed));
@@ -34,7 +39,7 @@ int write_report(const struct kv *kv, const struct ledger_change *c, int rc, con
 	return KV_OK;
 }
 
-int write_change(struct kv *kv, const struct ledger_change *c, const char *what)
+int write_change(struct kv *kv, const struct ledger_change *c, const struct what *what)
 {
 	struct ledger_result res = {0};
 	char *remote = NULL;
@@ -81,7 +86,7 @@ int cmd_set(struct kv *kv, int argc, char **argv)
 	struct ledger_edit edit = {.op = LEDGER_SET, .flags = LEDGER_PARENTS, .kind = LEDGER_FILE};
 	struct ledger_change c = {.edits = &edit, .nedits = 1, .create = true};
 	struct ledger_value *value = NULL;
-	char *what = NULL, *q = NULL;
+	char *text = NULL, *q = NULL;
 	int n = opt_parse(kv, argc, argv, set_usage, opts, false), status = KV_USAGE;
 
 	if (n < 0)
@@ -118,13 +123,13 @@ int cmd_set(struct kv *kv, int argc, char **argv)
 	c.nexpects = expects.n;
 	c.actor = kv_actor();
 	q = quoted(argv[1]);
-	what = xasprintf("cannot set '%s'", q);
-	status = write_change(kv, &c, what);
+	text = xasprintf("cannot set '%s'", q);
+	status = write_change(kv, &c, &(struct what){.text = text});
 out:
 	ledger_value_unref(value);
 	expects_release(&expects);
 	free(given.v);
-	free(what);
+	free(text);
 	free(q);
 	return status;
 }
@@ -148,7 +153,7 @@ static int del_keys(struct kv *kv, char **keys, size_t n, bool missing_ok, const
 		edits[i] = (struct ledger_edit){.op = LEDGER_DELETE,
 						.flags = LEDGER_PRUNE | (missing_ok ? LEDGER_MISSING_OK : 0u),
 						.path = keys[i]};
-	status = write_change(kv, &c, "cannot delete");
+	status = write_change(kv, &c, &(struct what){.text = "cannot delete"});
 	free(edits);
 	return status;
 }

@@ -38,12 +38,16 @@ void expects_release(struct expects *e);
 int input_value(struct kv *kv, int fd, const char *name, struct ledger_value **out);
 int input_file(struct kv *kv, const char *path, struct ledger_value **out); /* "-": stdin */
 
-/*
- * Makes the change here or, where a remote is set, there (remote.h); says how it went.  `what` names it in errors
- * ("cannot set 'a'").  Returns the exit status.
- */
-int write_change(struct kv *kv, const struct ledger_change *c, const char *what);
+/* How a change is called in errors. */
+struct what {
+	const char *text;	    /* "cannot set 'a'" */
+	const unsigned long *lines; /* of each edit in the file `text`; NULL: edits have no lines */
+};
+
+/* Makes the change here or, where a remote is set, there (remote.h); says how it went.  Returns the exit status. */
+int write_change(struct kv *kv, const struct ledger_change *c, const struct what *what);
 /* Says how a change went that somebody else made; `rc` as ledger_commit() gives it. */
-int write_report(const struct kv *kv, const struct ledger_change *c, int rc, const struct ledger_result *res, const char *what);
+int write_report(const struct kv *kv, const struct ledger_change *c, int rc, const struct ledger_result *res,
+		 const struct what *what);
 
 #endif
