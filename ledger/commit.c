@@ -44,7 +44,7 @@ static int change_valid(const struct ledger_change *c)
 
 	for (size_t i = 0; !rc && i < c->nedits; i++)
 		rc = edit_valid(&c->edits[i]);
-	return rc ? rc : expect_valid(c->expects, c->nexpects);
+	return rc ? rc : expects_valid(c->expects, c->nexpects);
 }
 
 /* --- waiting for others' locks -------------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@ const char *ledger_reason_name(enum ledger_reason r)
 	return (unsigned)r < sizeof(names) / sizeof(*names) ? names[r] : "?";
 }
 
-int expect_valid(const struct ledger_expect *x, size_t n)
+int expects_valid(const struct ledger_expect *x, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		int rc = 0;
@@ -96,7 +96,7 @@ static int check_one(struct edit *e, const struct ledger_tip *tip, const struct 
 	return LEDGER_EINVALID;
 }
 
-int expect_check(struct edit *e, const struct ledger_tip *tip, const struct ledger_expect *x, size_t n,
+int expects_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_expect *x, size_t n,
 		 struct ledger_result *res)
 {
 	int rc = 0;
@@ -106,7 +106,7 @@ int expect_check(struct edit *e, const struct ledger_tip *tip, const struct ledg
 	return rc;
 }
 
-int base_check(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n, struct ledger_result *res)
+int bases_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n, struct ledger_result *res)
 {
 	int rc = 0;
 

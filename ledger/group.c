@@ -251,10 +251,10 @@ static int check_and_apply(struct group *g, struct request *r, struct group_ns *
 {
 	const struct ledger_change *c = r->change;
 	struct ledger_oid tree;
-	int rc = expect_check(e, &n->tip, c->expects, c->nexpects, &r->res);
+	int rc = expects_hold(e, &n->tip, c->expects, c->nexpects, &r->res);
 
 	if (!rc)
-		rc = base_check(e, &n->tip, c->edits, c->nedits, &r->res);
+		rc = bases_hold(e, &n->tip, c->edits, c->nedits, &r->res);
 	for (size_t i = 0; !rc && i < c->nedits; i++) {
 		rc = edit_apply(e, &c->edits[i]);
 		if (rc) {

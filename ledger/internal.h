@@ -116,12 +116,12 @@ int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), vo
 struct edit;
 
 /* The expectations against `tip` (zero: absent); `e` looks into its tree.  Fills `res` on ECONFLICT. */
-int expect_check(struct edit *e, const struct ledger_tip *tip, const struct ledger_expect *x, size_t n,
+int expects_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_expect *x, size_t n,
 		 struct ledger_result *res);
 /* The same for the bases of edits. */
-int base_check(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n,
+int bases_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n,
 	       struct ledger_result *res);
 /* Are the expectations well-formed?  EINVALID, and names_path_check()'s. */
-int expect_valid(const struct ledger_expect *x, size_t n);
+int expects_valid(const struct ledger_expect *x, size_t n);
 
 #endif

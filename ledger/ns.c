@@ -39,7 +39,7 @@ static int check_expects(struct ledger *l, struct ns_op *op)
 	rc = edit_new(&e, l, &io, &tip.tree);
 	if (rc)
 		return rc;
-	rc = expect_check(e, &tip, op->expects, op->nexpects, &op->res);
+	rc = expects_hold(e, &tip, op->expects, op->nexpects, &op->res);
 	edit_free(e);
 	return rc;
 }
@@ -103,7 +103,7 @@ static int submit(struct ledger *l, struct ns_op *op)
 	if (!rc && op->to)
 		rc = ledger_ns_check(op->to);
 	if (!rc)
-		rc = expect_valid(op->expects, op->nexpects);
+		rc = expects_valid(op->expects, op->nexpects);
 	return rc ? rc : lock_retry(l, attempt, op);
 }
 

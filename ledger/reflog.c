@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "reflog.h"
 
+#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,11 @@ static void make_parents(char *path, size_t base)
 	}
 }
 
+static int remove_dir(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return type == FTW_DP ? rmdir(path) : 0;
+}
+
 bool reflog_move(const char *gitdir, const char *from, const char *to)
 {
 	char a[8192], b[8192];
@@ -26,6 +32,9 @@ bool reflog_move(const char *gitdir, const char *from, const char *to)
 		return false;
 	if (lstat(a, &st) || !S_ISREG(st.st_mode))
 		return false;
+	/* Directories of logs that are gone stay behind, as those of refs do. */
+	if (!lstat(b, &st) && S_ISDIR(st.st_mode))
+		nftw(b, remove_dir, 16, FTW_DEPTH | FTW_PHYS);
 	make_parents(b, strlen(gitdir) + 1);
 	return rename(a, b) == 0;
 }
