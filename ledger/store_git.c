@@ -21,6 +21,7 @@
 struct store {
 	git_repository *repo;
 	git_odb *odb;
+	git_refdb *refdb;
 	char *gitdir;
 	bool nosync;
 };
@@ -66,7 +67,10 @@ int store_open(struct store **out, const char *gitdir, const struct ledger_optio
 	rc = s->gitdir ? git_repository_open_ext(&s->repo, gitdir, GIT_REPOSITORY_OPEN_NO_SEARCH, NULL) : 0;
 	if (!rc && s->repo)
 		rc = git_repository_odb(&s->odb, s->repo);
-	if (!rc && s->odb) {
+	/* Made now, not by the first of several threads that come along. */
+	if (!rc && s->repo)
+		rc = git_repository_refdb(&s->refdb, s->repo);
+	if (!rc && s->refdb) {
 		*out = s;
 		return 0;
 	}
@@ -80,6 +84,7 @@ void store_free(struct store *s)
 	if (!s)
 		return;
 	git_odb_free(s->odb);
+	git_refdb_free(s->refdb);
 	git_repository_free(s->repo);
 	free(s->gitdir);
 	free(s);
@@ -487,7 +492,7 @@ int store_group_move(struct store_group *g, const char *ref, const struct ledger
 static int set_target(struct locked_ref *r)
 {
 	git_signature *who = NULL;
-	int rc = git_signature_now(&who, "ledgerfs", "ledgerfs@localhost");
+	int rc = git_signature_new(&who, "ledgerfs", "ledgerfs@localhost", time(NULL), 0);
 
 	if (!rc)
 		rc = git_transaction_set_target(r->tx, r->name, to_git(&r->to), who, r->why);
