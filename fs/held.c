@@ -73,7 +73,7 @@ int proc_mount_id(dev_t dev)
 static bool matches(struct search *s, int procfd, const char *info)
 {
 	const char *flags = strstr(info, "flags:"), *mnt = strstr(info, "mnt_id:"), *ino = strstr(info, "ino:");
-	dev_t dev;
+	dev_t dev = 0;
 	int id;
 
 	if (!ino) { /* a kernel before 5.14 does not say */
@@ -183,10 +183,13 @@ static bool holds(struct search *s, pid_t pid)
 	return held;
 }
 
-/* Is the number in (then, now], numbers beginning again below `then` when `now` is smaller? */
+/* Numbers below are for the first processes of a boot: the kernel begins again here. */
+#define RESERVED_PIDS 300
+
+/* Is the number in (then, now], numbers beginning again when `now` is smaller? */
 static bool created_since(pid_t pid, pid_t then, pid_t now)
 {
-	return then <= now ? pid > then && pid <= now : pid > then || pid <= now;
+	return then <= now ? pid > then && pid <= now : pid > then || (pid >= RESERVED_PIDS && pid <= now);
 }
 
 /* Threads are not listed in /proc, but share their leader's table or, unshared, belong to a leader that is older. */
