@@ -9,6 +9,15 @@
 #include <time.h>
 #include <unistd.h>
 
+uint64_t roll_dice(uint64_t *dice, uint64_t sides)
+{
+	uint64_t z = *dice += 0x9e3779b97f4a7c15u; /* splitmix64 */
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return (z ^ (z >> 31)) % sides;
+}
+
 int64_t now_ns(void)
 {
 	struct timespec t;
@@ -38,13 +47,13 @@ void racelog_send(struct racelog *log)
 	log->used = 0;
 }
 
-void racelog_open(struct racelog *log, const char *path, const char *client, const char *place)
+void racelog_open(struct racelog *log, const char *path, const char *client, pid_t pid, const char *place)
 {
 	log->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
 	if (log->fd < 0)
 		die("open", path);
 	log->client = client;
-	put(log, "C %s %d %s", client, (int)getpid(), place);
+	put(log, "C %s %d %s", client, (int)pid, place);
 	racelog_send(log);
 }
 

@@ -31,14 +31,9 @@ struct racer {
 	struct snapshot known[KEYS_MAX];
 };
 
-/* splitmix64: the same choices again for the same seed. */
 static uint64_t roll(struct racer *r, uint64_t sides)
 {
-	uint64_t z = r->dice += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return (z ^ (z >> 31)) % sides;
+	return roll_dice(&r->dice, sides);
 }
 
 static void key_name(char out[32], unsigned key)
@@ -132,7 +127,7 @@ static void do_tip(struct racer *r, const char *what, char out[64])
 struct armed {
 	enum guard guard;
 	char value[64]; /* expected tree, commit, version */
-	int fd;		/* the key as it was read: the expectation is let go through it even when the key is gone by then */
+	int fd;         /* the key as it was read: the expectation is let go through it even when the key is gone by then */
 };
 
 /* Reads what the guard is about, in the order that makes it safe: first the namespace, then the key. */
@@ -206,8 +201,8 @@ static void do_save(struct racer *r, unsigned key, enum save_way way, struct arm
 	len = piece_make(piece, sizeof piece, id, (unsigned)roll(r, r->value_max + 1));
 	racelog_begin(&r->log, way == SAVE_APPEND ? "append" : way == SAVE_CREATE ? "create" : "set", name);
 	log_guard(r, key, a);
-	snprintf(how, sizeof how, "%s%s%s", a->guard == GUARD_SWAP ? "" : save_way_names[way], *guard_names[a->guard] ? "?" : "",
-		 guard_names[a->guard]);
+	snprintf(how, sizeof how, "%s%s%s", a->guard == GUARD_SWAP ? "" : save_way_names[way],
+		 *guard_names[a->guard] ? "?" : "", guard_names[a->guard]);
 	racelog_arg(&r->log, "how", how);
 	racelog_send(&r->log);
 	if (a->guard == GUARD_SWAP) {
@@ -309,7 +304,8 @@ static unsigned pick_key(struct racer *r)
 
 static enum guard pick_guard(struct racer *r, bool swap)
 {
-	static const enum guard some[] = {GUARD_BLOB, GUARD_BLOB, GUARD_TREE, GUARD_COMMIT, GUARD_VERSION, GUARD_SWAP, GUARD_SWAP};
+	static const enum guard some[] = {GUARD_BLOB,    GUARD_BLOB, GUARD_TREE, GUARD_COMMIT,
+					  GUARD_VERSION, GUARD_SWAP, GUARD_SWAP};
 
 	return some[roll(r, swap ? 7 : 5)];
 }
@@ -397,10 +393,10 @@ static void usage(void)
 
 static void options(struct racer *r, int argc, char **argv)
 {
-	static const struct option names[] = {
-		{"dir", 1, 0, 'd'},	  {"log", 1, 0, 'l'},  {"name", 1, 0, 'n'}, {"place", 1, 0, 'p'}, {"seed", 1, 0, 's'},
-		{"ops", 1, 0, 'o'},	  {"seconds", 1, 0, 't'}, {"keys", 1, 0, 'k'}, {"value-max", 1, 0, 'v'}, {"cas", 0, 0, 'c'},
-		{"pause-us", 1, 0, 'u'}, {0}};
+	static const struct option names[] = {{"dir", 1, 0, 'd'},     {"log", 1, 0, 'l'},      {"name", 1, 0, 'n'},
+					      {"place", 1, 0, 'p'},   {"seed", 1, 0, 's'},     {"ops", 1, 0, 'o'},
+					      {"seconds", 1, 0, 't'}, {"keys", 1, 0, 'k'},     {"value-max", 1, 0, 'v'},
+					      {"cas", 0, 0, 'c'},     {"pause-us", 1, 0, 'u'}, {0}};
 	const char *dir = NULL, *log = NULL, *name = NULL, *place = "mnt";
 	int c;
 
@@ -408,25 +404,49 @@ static void options(struct racer *r, int argc, char **argv)
 		unsigned long number = optarg ? strtoul(optarg, NULL, 10) : 0;
 
 		switch (c) {
-		case 'd': dir = optarg; break;
-		case 'l': log = optarg; break;
-		case 'n': name = optarg; break;
-		case 'p': place = optarg; break;
-		case 's': r->dice = number; break;
-		case 'o': r->ops = number; break;
-		case 't': r->deadline = now_ns() + (int64_t)number * 1000000000; break;
-		case 'k': r->keys = (unsigned)number; break;
-		case 'v': r->value_max = (unsigned)number; break;
-		case 'c': r->only_cas = true; break;
-		case 'u': r->pause_us = (unsigned)number; break;
-		default: usage();
+		case 'd':
+			dir = optarg;
+			break;
+		case 'l':
+			log = optarg;
+			break;
+		case 'n':
+			name = optarg;
+			break;
+		case 'p':
+			place = optarg;
+			break;
+		case 's':
+			r->dice = number;
+			break;
+		case 'o':
+			r->ops = number;
+			break;
+		case 't':
+			r->deadline = now_ns() + (int64_t)number * 1000000000;
+			break;
+		case 'k':
+			r->keys = (unsigned)number;
+			break;
+		case 'v':
+			r->value_max = (unsigned)number;
+			break;
+		case 'c':
+			r->only_cas = true;
+			break;
+		case 'u':
+			r->pause_us = (unsigned)number;
+			break;
+		default:
+			usage();
 		}
 	}
-	if (!dir || !log || !name || !r->deadline || !r->keys || r->keys > KEYS_MAX || r->value_max > 60000 || optind != argc)
+	if (!dir || !log || !name || !r->deadline || !r->keys || r->keys > KEYS_MAX || r->value_max > 60000 ||
+	    optind != argc)
 		usage();
 	detach();
 	prctl(PR_SET_NAME, name);
-	racelog_open(&r->log, log, name, place);
+	racelog_open(&r->log, log, name, getpid(), place);
 	/* Bound to this mount: a new one at the same place is not reached from here. */
 	if (chdir(dir))
 		die("chdir", dir);

@@ -25,7 +25,8 @@ struct snapshot {
 void snapshot_clear(struct snapshot *s);
 void snapshot_move(struct snapshot *to, struct snapshot *from);
 
-/* The piece of the operation `id` with `length` bytes of filler, into `buf`; returns its size.  Ends the process when it does not fit. */
+/* The piece of the operation `id` with `length` bytes of filler, into `buf`; returns its size.  Ends the process when it
+ * does not fit. */
 size_t piece_make(char *buf, size_t size, const char *id, unsigned length);
 
 /* Fills `out` from the bytes of a value; false when they are none that clients write. */
@@ -43,7 +44,9 @@ struct racelog {
 };
 
 int64_t now_ns(void);
-void racelog_open(struct racelog *log, const char *path, const char *client, const char *place);
+/* 0 to sides - 1; the same choices again for the same start of *dice. */
+uint64_t roll_dice(uint64_t *dice, uint64_t sides);
+void racelog_open(struct racelog *log, const char *path, const char *client, pid_t pid, const char *place);
 /* Starts operation seq + 1.  `key` is "-" for the namespace; then add arguments and send. */
 void racelog_begin(struct racelog *log, const char *op, const char *key);
 void racelog_note(struct racelog *log);
@@ -57,12 +60,12 @@ void racelog_close(struct racelog *log);
 /* --- save.c: the ways to bring a value to a key; 0 or the errno of the first call that failed ------------------------ */
 
 enum save_way {
-	SAVE_TRUNC,	/* open(O_CREAT|O_TRUNC), write, close */
+	SAVE_TRUNC,       /* open(O_CREAT|O_TRUNC), write, close */
 	SAVE_TRUNC_FSYNC, /* the same with fsync */
-	SAVE_PARTS,	/* the same in several writes */
-	SAVE_RENAME,	/* a scratch file, renamed over the key */
-	SAVE_APPEND,	/* open(O_APPEND), write, close */
-	SAVE_CREATE,	/* open(O_CREAT|O_EXCL) */
+	SAVE_PARTS,       /* the same in several writes */
+	SAVE_RENAME,      /* a scratch file, renamed over the key */
+	SAVE_APPEND,      /* open(O_APPEND), write, close */
+	SAVE_CREATE,      /* open(O_CREAT|O_EXCL) */
 	SAVE_WAYS
 };
 

@@ -288,6 +288,8 @@ def check(ops, commits, start, lines, report):
     for number, op in enumerate(ops):
         if op.errno not in EXPLAINED:
             report.add("error", "%s: %s" % (op, os.strerror(op.errno)))
+        if op.outcome == "absent" and op.kind in ("set", "append", "create") and op.how != "update":
+            report.add("error", "%s: a write found a name missing" % op)
         if op.outcome == "torn":
             report.add("torn", str(op))
         elif op.outcome == "busy":

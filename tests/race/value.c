@@ -58,8 +58,8 @@ static void blob_oid(char out[OIDHEX], const char *data, size_t len)
 	char head[32];
 	int n = snprintf(head, sizeof head, "blob %zu", len) + 1;
 
-	if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) || !EVP_DigestUpdate(ctx, head, (size_t)n)
-	    || !EVP_DigestUpdate(ctx, data, len) || !EVP_DigestFinal_ex(ctx, raw, NULL))
+	if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) || !EVP_DigestUpdate(ctx, head, (size_t)n) ||
+	    !EVP_DigestUpdate(ctx, data, len) || !EVP_DigestFinal_ex(ctx, raw, NULL))
 		die("sha1", "");
 	EVP_MD_CTX_free(ctx);
 	for (int i = 0; i < 20; i++)
