@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store of ledger/store.h: state shared by the parts of the engine.  Only ledger/engine/ includes this.
+ *
+ * A group goes through record -> journal (one fdatasync) -> small pack -> refs.  Published synchronously, the pack is
+ * written while another thread does the fdatasync, and the refs move before the acknowledgement.  Published
+ * asynchronously, the acknowledgement follows the fdatasync, git's locks of the refs stay taken, and the publisher makes
+ * one pack of all groups of a window.  The keeper turns generations (gen.h) into checkpoint packs.
+ *
+ *   group.c	   a group begins, takes	commit.c   and ends	  publish.c  the publisher of windows
+ *   checkpoint.c  the keeper's work		recover.c  the dead	  upkeep.c   merging checkpoint packs
+ *   stage.c	   large values			read.c	   reading	  watch.c    who else is here
+ *
+ * Before there is a journal (the first groups of a process, so that a process of one commit is cheap) a group is
+ * "direct": its pack is synced, then its ref.
+ *
+ * Threads: the group's thread (one at a time, ledger/commit.c sees to that), the publisher, the keeper, the syncer, the
+ * watcher, and any number of readers.  Lock order: store.mu, then refs.mu.  store.own_mu comes before all;
+ * store.stage_mu is taken alone.
+ */
+#ifndef LEDGER_ENGINE_ENGINE_H
+#define LEDGER_ENGINE_ENGINE_H
+
+#include "../fail.h"
+#include "gen.h"
+#include "io.h"
+#include "journal.h"
+#include "owner.h"
+#include "pack.h"
+#include "refs.h"
+
+#include <git2.h>
+#include <pthread.h>
+
+#define DIRECT_GROUPS 3		   /* so many before a journal is worth its making */
+#define JOURNAL_SIZE (8u << 20)	   /* pre-written bytes of a segment; a busy one may grow */
+#define JOURNAL_SMALL (256u << 10) /* for the one group that needs a journal at once */
+#define STAGE_MIN (512u << 10)	   /* values from here on get a pack of their own */
+#define CUT_COMMITS 2000
+#define CUT_PACKS 128
+#define CUT_BYTES (16u << 20)
+#define CUT_BUSY_MS 1000  /* a generation of some size is no older */
+#define CUT_QUIET_MS 5000 /* a small one neither */
+#define WINDOW_MS 5	  /* async: from the first acknowledgement to its publication */
+#define HOLD_MS 50	  /* async: a ref's lock is let go at least so often */
+#define GAP_MS 15	  /* how long a foreign process that shows up has the refs to itself */
+#define UPKEEP_EVERY 16	  /* checkpoints */
+#define UPKEEP_MANY 32	  /* packs that make a process of few commits merge them at its end */
+#define POLITE_MS 200	  /* after it: publish at once, so that no lock is held between groups */
+
+/* A ref whose lock we hold. */
+struct held {
+	struct held *next;
+	char *name;
+	bool in_group;		 /* the group at work has locked it */
+	bool in_window;		 /* acknowledged, not yet published */
+	bool foreign;		 /* nobody vouches that `disk` is on the disk: others moved it */
+	struct ledger_oid disk;	 /* what stock git reads */
+	struct ledger_oid tip;	 /* with what is acknowledged */
+	char why[256];		 /* of the newest acknowledged move */
+	uint64_t since;		 /* milliseconds, when the lock was taken */
+	bool moved;		 /* in the group: it is to go to `to` */
+	struct ledger_oid to;
+	char to_why[256];
+	bool placed;   /* in the group: it went */
+	bool unlocked; /* the lock is gone already */
+};
+
+struct retired {
+	uint64_t seq;
+	uint64_t at; /* milliseconds: not before */
+};
+
+/* A value in a pack of its own that no checkpoint has seen to yet. */
+struct staged {
+	struct staged *next;
+	struct ledger_oid oid;
+	char pack[41];
+	int users;	/* store_stage() without store_unstage() */
+	bool committed; /* a group named it: it stays */
+};
+
+struct store_group {
+	struct store *s;
+	bool packing; /* objects go into `pack` as they are put */
+	struct record rec;
+	struct pack pack;
+	struct obj **objs; /* new with this group */
+	size_t nobjs, objcap;
+	struct ledger_value **values; /* staged ones, one reference each */
+	size_t nvalues, valuecap;
+	size_t nmoves;
+	int failed; /* an earlier call's error: the commit returns it */
+};
+
+/* A thread that does the journal's write and sync while the group's thread writes the pack. */
+struct syncer {
+	pthread_t thread;
+	bool running;
+	pthread_mutex_t mu;
+	pthread_cond_t cond;
+	enum { SYNCER_IDLE, SYNCER_ASKED, SYNCER_DONE, SYNCER_STOP } state; /* mu */
+	int result;							    /* mu */
+};
+
+struct store {
+	char *gitdir; /* the common one of a repository with work trees */
+	int dirfd;
+	bool readonly, nosync, no_upkeep, async;
+	void (*log)(void *arg, const char *line);
+	void *log_arg;
+	git_repository *repo;
+	git_odb *odb;
+	struct refs refs;
+	struct reflog reflog;
+	int tips_fd; /* kv/tips; -1: none */
+
+	pthread_mutex_t own_mu;
+	struct owner owner; /* set once: own_mu, then as it is */
+	bool owned;	    /* own_mu */
+
+	pthread_mutex_t mu;
+	pthread_cond_t changed;	  /* anything below that somebody may wait for */
+	pthread_cond_t keep_cond; /* the keeper has work */
+	pthread_cond_t pub_cond;  /* the publisher has work */
+	/* All below: mu, unless it says otherwise. */
+	int dead; /* a sync failed: the code to answer with */
+	struct gen *cur, *frozen;
+	struct held *held;
+	bool group_active;
+	struct store_group group; /* the group's thread */
+	struct journal journal;	  /* its writer: the group's thread; the keeper when no group is active */
+	enum { JOURNAL_NONE, JOURNAL_WANTED, JOURNAL_MAKING, JOURNAL_READY } journal_state;
+	unsigned direct_groups;
+	bool want_cut;
+	bool cut_now;  /* whatever its size: somebody removed packs, or the store closes */
+	int keep_err;  /* the last checkpoint's */
+	int pub_err;   /* the last window's */
+	uint64_t pub_rounds;
+	bool flush_now; /* the publisher is not to wait for the window's end */
+	bool stop;
+	uint64_t small_seq;
+	struct retired *retired;
+	size_t nretired, retiredcap;
+	size_t checkpoints; /* since the last upkeep */
+	pid_t upkeep_pid;
+	char (*merged)[41]; /* the keeper's: packs that another holds now, to go at merged_at */
+	size_t nmerged;
+	uint64_t merged_at;
+	bool upkeep_failed; /* it was logged */
+	uint64_t gap_end, gap_next; /* milliseconds: refs are left to others until; no new gap before */
+	uint64_t polite_until;
+	uint64_t foreign_at; /* milliseconds: somebody else was last seen */
+
+	pthread_t keeper, publisher, watcher;
+	bool has_keeper, has_publisher, has_watcher;
+	struct pack window_pack, ck_pack; /* the publisher's; the keeper's */
+	struct syncer syncer;
+	int watch_fd, watch_stop[2]; /* inotify; a pipe that ends the watcher */
+	int watch_marker;	     /* watch descriptors */
+	int watch_git, watch_objects, watch_packs;
+
+	pthread_mutex_t stage_mu;
+	struct staged *staged; /* stage_mu */
+	uint64_t stage_seq;    /* stage_mu */
+};
+
+/* Milliseconds of a clock that does not jump. */
+uint64_t store_now(void);
+void store_log(struct store *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* pthread_cond_timedwait() until store_now() is `at`; mu is held. */
+void store_wait_until(struct store *s, pthread_cond_t *cond, uint64_t at);
+/* A sync failed: nothing is acknowledged any more.  mu is held.  Returns LEDGER_EDEAD. */
+int store_die(struct store *s, const char *what);
+/* A private path for what is not complete, "kv/<id>/<kind><n>". */
+void store_tmp(struct store *s, char out[64], const char *kind, uint64_t n);
+void store_small_name(const struct store *s, char out[41], uint64_t seq);
+/* Lowers the calling thread's claim on the processor. */
+void store_be_nice(void);
+/* The value's bytes when they are few; `*copy` is to be freed. */
+int store_value_bytes(struct ledger_value *v, const void **data, void **copy);
+
+/* held.c: mu is held for all */
+struct held *held_find(struct store *s, const char *name);
+struct held *held_add(struct store *s, const char *name);
+/* Lets the lock go and forgets the ref, unless a group or the window still needs it. */
+void held_settle(struct store *s, struct held *h);
+bool held_unpublished(const struct store *s);
+
+/* syncer.c */
+int syncer_start(struct store *s);
+void syncer_stop(struct store *s);
+void syncer_ask(struct store *s); /* to write s->group.rec */
+int syncer_wait(struct store *s);
+
+/* group.c */
+/* Makes this process an owner, once. */
+int store_own(struct store *s);
+
+/* commit.c */
+/* Is it time for a checkpoint?  mu is held, no group is at work. */
+bool store_cut_due(struct store *s, uint64_t now);
+/* Freezes the generation for the keeper; the same. */
+void store_cut(struct store *s);
+
+/* publish.c */
+int publisher_start(struct store *s);
+void publisher_stop(struct store *s);
+/* Waits until all that is acknowledged is published; mu is held (and let go while waiting).  The publisher's error. */
+int publisher_flush(struct store *s);
+/* Moves one ref (zero: deletes it) under its lock; `sync`: to the disk. */
+int store_move_ref(struct store *s, const char *name, const struct ledger_oid *from, const struct ledger_oid *to,
+		   const char *why, bool sync);
+
+/* checkpoint.c */
+int keeper_start(struct store *s);
+void keeper_stop(struct store *s);
+/* Makes the journal; mu is held (and let go meanwhile). */
+int store_make_journal(struct store *s, off_t size);
+/* The last checkpoint, of a store that no other thread uses. */
+int checkpoint_all(struct store *s);
+
+/* recover.c */
+/* Recovers every dead owner.  LEDGER_EREPO: a format that is not known, nothing was touched. */
+int recover_all(struct store *s);
+/* The owner of this lock, if it is dead.  1: it was, and is recovered. */
+int recover_owner(struct store *s, uint64_t id);
+
+/* stage.c */
+/* Writes the value's pack: synced, named for good. */
+int stage_write(struct store *s, struct ledger_value *v, char name[41]);
+/* The group names this value. */
+int stage_commit(struct store *s, struct ledger_value *v);
+void stage_free(struct store *s);
+
+/* watch.c */
+int watch_start(struct store *s);
+void watch_stop(struct store *s);
+
+/* tips.c */
+void tips_open(struct store *s);
+void tips_close(struct store *s);
+void tips_set(struct store *s, const char *ref, const struct ledger_oid *oid);
+bool tips_known(struct store *s, const char *ref, const struct ledger_oid *oid);
+
+/* upkeep.c */
+/* Merges packs when there are `least` or more; in the keeper's thread, mu not held. */
+void upkeep_run(struct store *s, size_t least);
+/* Removes what was merged, when it is time or `now`.  When it will be time (0: nothing to do). */
+uint64_t upkeep_tidy(struct store *s, bool now);
+bool store_gc_running(struct store *s);
+
+/* bigread.c */
+/* A blob that some pack holds whole, streamed.  ENOTFOUND: not so; then the odb is to be asked. */
+int bigread_to(struct store *s, const struct ledger_oid *oid, int fd);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checkpoint packs grow in number; git itself merges them, in a process of low priority.  Only packs of ours that are for
+ * good are given to it, so nothing of it can meet a small pack that is about to go, nor another's.  They are merged so
+ * that sizes stay geometric: each pack at least twice the sum of the smaller ones.
+ *
+ * The merged pack is synced before what it replaces goes, and that waits for a running gc, as small packs do.
+ */
+#include "engine.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define GC_STALE_S (12 * 3600) /* git too takes an older gc.pid for a dead one's */
+#define MERGE_MIN 8
+
+struct old_pack {
+	char name[41];
+	off_t size;
+};
+
+struct old_packs {
+	struct old_pack *v;
+	size_t n, cap;
+};
+
+bool store_gc_running(struct store *s)
+{
+	struct stat st;
+
+	return fstatat(s->dirfd, "gc.pid", &st, 0) == 0 && time(NULL) - st.st_mtime < GC_STALE_S;
+}
+
+static int list(struct store *s, struct old_packs *out)
+{
+	struct dirent *e;
+	int fd, r = 0;
+	DIR *d;
+
+	fd = openat(s->dirfd, PACK_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return LEDGER_EIO;
+	}
+	while (!r && (e = readdir(d))) {
+		char path[80];
+		struct stat st;
+
+		if (strncmp(e->d_name, "pack-6b77", 9) != 0 || strlen(e->d_name) != 49 || strcmp(e->d_name + 45, ".idx") != 0)
+			continue;
+		snprintf(path, sizeof(path), PACK_DIR "/%.45s.keep", e->d_name);
+		if (faccessat(s->dirfd, path, F_OK, 0) == 0)
+			continue;
+		snprintf(path, sizeof(path), PACK_DIR "/%.45s.pack", e->d_name);
+		if (fstatat(s->dirfd, path, &st, 0) < 0)
+			continue;
+		if (!io_grow((void **)&out->v, &out->cap, out->n + 1, sizeof(*out->v))) {
+			r = LEDGER_ENOMEM;
+			break;
+		}
+		snprintf(out->v[out->n].name, 41, "%.40s", e->d_name + 5);
+		out->v[out->n++].size = st.st_size;
+	}
+	closedir(d);
+	return r;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	off_t x = ((const struct old_pack *)a)->size, y = ((const struct old_pack *)b)->size;
+
+	return (x > y) - (x < y);
+}
+
+/* How many of the smallest are to be merged. */
+static size_t choose(struct old_packs *p)
+{
+	off_t sum = 0;
+	size_t n = 0;
+
+	if (p->n < MERGE_MIN)
+		return 0;
+	qsort(p->v, p->n, sizeof(*p->v), by_size);
+	for (size_t i = 0; i < p->n; i++) {
+		if (i && p->v[i].size < 2 * sum)
+			n = i + 1;
+		sum += p->v[i].size;
+	}
+	return n >= MERGE_MIN / 2 ? n : 0;
+}
+
+/* Our environment without what would make git look elsewhere. */
+static char **clean_env(void)
+{
+	size_t n = 0, k = 0;
+	char **env;
+
+	while (environ[n])
+		n++;
+	env = io_malloc((n + 1) * sizeof(char *));
+	for (size_t i = 0; env && i < n; i++)
+		if (strncmp(environ[i], "GIT_", 4) != 0)
+			env[k++] = environ[i];
+	if (env)
+		env[k] = NULL;
+	return env;
+}
+
+/* Starts git pack-objects; its stdin and stdout are the caller's to close. */
+static pid_t start_git(struct store *s, const char *base, int *in, int *out)
+{
+	/* What is in a pack is taken over as it is, deltas too. */
+	const char *argv[] = {"git",	     "--git-dir",	     s->gitdir, "pack-objects", "--stdin-packs", "-q",
+			      "--threads=1", "--delta-base-offset", base,      NULL};
+	posix_spawn_file_actions_t fa;
+	int a[2] = {-1, -1}, b[2] = {-1, -1};
+	char **env = clean_env();
+	pid_t pid = -1;
+
+	if (env && pipe2(a, O_CLOEXEC) == 0 && pipe2(b, O_CLOEXEC) == 0) {
+		posix_spawn_file_actions_init(&fa);
+		posix_spawn_file_actions_adddup2(&fa, a[0], 0);
+		posix_spawn_file_actions_adddup2(&fa, b[1], 1);
+		posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
+		if (posix_spawnp(&pid, "git", &fa, NULL, (char *const *)argv, env) != 0)
+			pid = -1;
+		posix_spawn_file_actions_destroy(&fa);
+	}
+	if (pid > 0)
+		setpriority(PRIO_PROCESS, (id_t)pid, 15);
+	free(env);
+	if (a[0] >= 0)
+		close(a[0]);
+	if (b[1] >= 0)
+		close(b[1]);
+	*in = a[1];
+	*out = b[0];
+	return pid;
+}
+
+/* Tells git which packs; a git that died early is seen by its status. */
+static void feed(int fd, const struct old_packs *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (dprintf(fd, "pack-%s.pack\n", p->v[i].name) < 0)
+			return;
+}
+
+/* Waits for the process; while it runs, keeper_stop() may end it. */
+static bool wait_git(struct store *s, pid_t pid)
+{
+	siginfo_t info;
+	int status = -1;
+
+	while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+		;
+	pthread_mutex_lock(&s->mu);
+	s->upkeep_pid = 0;
+	pthread_mutex_unlock(&s->mu);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* The merged pack at `base`-<hash>; its hash into `hex`. */
+static bool run_git(struct store *s, const char *base, const struct old_packs *p, size_t n, char hex[41])
+{
+	sigset_t pipe_only, old;
+	size_t have = 0;
+	int in, out;
+	ssize_t len;
+	pid_t pid;
+	bool ok;
+
+	/* A git that dies while it is told must not end us. */
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	pthread_mutex_lock(&s->mu);
+	pid = s->stop && s->has_keeper ? -1 : start_git(s, base, &in, &out);
+	s->upkeep_pid = pid > 0 ? pid : 0;
+	pthread_mutex_unlock(&s->mu);
+	if (pid < 0)
+		return false;
+	pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+	feed(in, p, n);
+	close(in);
+	while (have < 40 && (len = read(out, hex + have, 40 - have)) > 0)
+		have += (size_t)len;
+	close(out);
+	ok = wait_git(s, pid);
+	/* What feed() may have raised is pending for this thread alone. */
+	sigtimedwait(&pipe_only, NULL, &(struct timespec){0, 0});
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	hex[have] = 0;
+	return ok && have == 40;
+}
+
+static int sync_file(struct store *s, const char *path)
+{
+	int fd = io_open(s->dirfd, path, O_RDONLY, 0), r;
+
+	if (fd < 0)
+		return -1;
+	r = s->nosync ? 0 : io_fsync(fd);
+	io_close(fd);
+	return r;
+}
+
+/* What git wrote, to the disk and to its place. */
+static int place(struct store *s, const char *base, const char *hex)
+{
+	char pack[128], idx[128], rev[128], name[41];
+	int r = LEDGER_EIO;
+
+	snprintf(pack, sizeof(pack), "%s-%s.pack", base, hex);
+	snprintf(idx, sizeof(idx), "%s-%s.idx", base, hex);
+	snprintf(rev, sizeof(rev), "%s-%s.rev", base, hex);
+	snprintf(name, sizeof(name), "6b77%.36s", hex);
+	io_unlink(s->dirfd, rev);
+	if (sync_file(s, pack) == 0 && sync_file(s, idx) == 0)
+		r = pack_place(s->dirfd, pack, idx, name, !s->nosync);
+	io_unlink(s->dirfd, pack);
+	io_unlink(s->dirfd, idx);
+	return r;
+}
+
+static void remove_merged(struct store *s)
+{
+	for (size_t i = 0; i < s->nmerged; i++) {
+		char path[80];
+
+		snprintf(path, sizeof(path), PACK_DIR "/pack-%s.idx", s->merged[i]);
+		io_unlink(s->dirfd, path);
+		snprintf(path, sizeof(path), PACK_DIR "/pack-%s.pack", s->merged[i]);
+		io_unlink(s->dirfd, path);
+	}
+	free(s->merged);
+	s->merged = NULL;
+	s->nmerged = 0;
+}
+
+uint64_t upkeep_tidy(struct store *s, bool now)
+{
+	if (!s->nmerged)
+		return 0;
+	if (store_gc_running(s))
+		return store_now() + 1000;
+	if (!now && store_now() < s->merged_at)
+		return s->merged_at;
+	remove_merged(s);
+	return 0;
+}
+
+static int merge(struct store *s, struct old_packs *p, size_t n)
+{
+	char base[64], full[PATH_MAX], hex[41];
+	char(*names)[41];
+	int r;
+
+	names = io_malloc(n * sizeof(*names));
+	if (!names)
+		return LEDGER_ENOMEM;
+	store_tmp(s, base, "m", 0);
+	snprintf(full, sizeof(full), "%s/%s", s->gitdir, base);
+	r = run_git(s, full, p, n, hex) ? place(s, base, hex) : LEDGER_EIO;
+	if (r < 0) {
+		/* A foreign gc took one of them, or there is no git: later. */
+		free(names);
+		return r;
+	}
+	for (size_t i = 0, k = 0; i < n; i++)
+		if (strncmp(p->v[i].name + 4, hex, 36) != 0) { /* the same objects again: that is the merged one */
+			memcpy(names[k++], p->v[i].name, 41);
+			s->nmerged = k;
+		}
+	s->merged = names;
+	s->merged_at = store_now() + 1000;
+	return 0;
+}
+
+void upkeep_run(struct store *s, size_t least)
+{
+	struct old_packs p = {0};
+	int lock;
+	size_t n;
+
+	if (s->nmerged || store_gc_running(s))
+		return;
+	lock = io_open(s->dirfd, "kv/upkeep", O_RDWR | O_CREAT, 0666);
+	if (lock < 0)
+		return;
+	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && list(s, &p) == 0 && p.n >= least && (n = choose(&p)) > 0 &&
+	    merge(s, &p, n) < 0 && !s->upkeep_failed) {
+		store_log(s, "the packs could not be merged: is there a git of 2.32 or newer?");
+		s->upkeep_failed = true;
+	}
+	free(p.v);
+	io_close(lock);
+}
