@@ -45,7 +45,7 @@ static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path
 
 	for (int i = 0; !rc && i < WALK_MAX; i++) {
 		if (same && ledger_oid_eq(&at.tip.commit, &known->commit))
-			return 0;
+			break;
 		known->time = at.tip.time;
 		if (ledger_oid_is_zero(&at.parent))
 			return 0;
@@ -58,7 +58,7 @@ static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path
 			return rc < 0 ? rc : 0;
 		at = parent;
 	}
-	known->time = before;
+	known->time = before; /* as it was known, or given up */
 	return rc;
 }
 

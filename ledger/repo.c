@@ -62,7 +62,9 @@ static int repo_init(const char *path)
 
 	if (snprintf(tmp, sizeof(tmp), "%s.init-%ld", path, (long)getpid()) >= (int)sizeof(tmp))
 		return ledger_fail(LEDGER_ENAMETOOLONG, "the repository's path is too long");
-	o.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_MKDIR | GIT_REPOSITORY_INIT_NO_REINIT;
+	if (mkdir(tmp, 0777))
+		return ledger_fail_errno(errno, "cannot create a repository at %s", path);
+	o.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_NO_REINIT;
 	errno = 0;
 	rc = git_repository_init_ext(&repo, tmp, &o);
 	if (!rc)

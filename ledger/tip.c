@@ -64,7 +64,7 @@ static uint64_t parse_version(const char *s)
 	return *s == '\n' || *s == '\0' ? v : 0;
 }
 
-/* The trailer in the last paragraph of the message. */
+/* The trailer in the last paragraph of the message, which is not also its first. */
 static uint64_t trailer_version(const char *msg)
 {
 	const char *end = msg + strlen(msg), *para, *p;
@@ -100,7 +100,7 @@ static int read_commit(struct ledger *l, const struct ledger_oid *oid, struct pa
 	header_oid(&p, "parent ", &c.parent);
 	body = strstr(p, "\n\n");
 	c.seconds = committer_seconds(p, body ? body : p + strlen(p));
-	c.version = body ? trailer_version(body) : 0;
+	c.version = body ? trailer_version(body + 2) : 0;
 	free(b.data);
 	*out = c;
 	return 0;
