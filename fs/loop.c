@@ -3,6 +3,7 @@
 #include "loop.h"
 #include "log.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,8 +26,8 @@ struct loop {
 	struct fuse_session *se;
 	const struct fs_options *o;
 	unsigned major, minor; /* device of the mount */
-	pthread_t main, signals;
-	bool have_signals;
+	pthread_t main, signals, watch;
+	bool have_signals, watched; /* those threads were started; the second is the first one's to set */
 	pthread_mutex_t lock;
 	pthread_cond_t moved_on;
 	bool left;   /* lock: the loop has ended */
@@ -145,6 +146,7 @@ int loop_open(struct loop **out, const struct fs_options *o, const struct fuse_l
 {
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct loop *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
 
 	if (!s) {
 		snprintf(err, errlen, "out of memory");
@@ -153,7 +155,10 @@ int loop_open(struct loop **out, const struct fs_options *o, const struct fuse_l
 	s->o = o;
 	s->main = pthread_self();
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->moved_on, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->moved_on, &attr);
+	pthread_condattr_destroy(&attr);
 	fuse_set_log_func(fuse_words);
 	mounting = true;
 	if (mount_options(o, &args)) {
@@ -230,35 +235,62 @@ static struct timespec in(time_t sec, long nsec)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_REALTIME, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	t.tv_sec += sec + (t.tv_nsec + nsec) / 1000000000L;
 	t.tv_nsec = (t.tv_nsec + nsec) % 1000000000L;
 	return t;
 }
 
-static void end_loop(struct loop *s, int sig)
+/* Frees what hangs in the kernel: nothing less ends a process whose threads wait for its own answers. */
+static void abort_connection(const struct loop *s)
 {
-	struct timespec kick, limit = in(LOOP_SHUTDOWN_SECONDS, 0);
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", s->minor);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write(fd, "1", 1) != 1)
+		log_line("%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Sees to it that the process ends in time. */
+static void *watch_thread(void *arg)
+{
+	struct timespec limit = in(LOOP_SHUTDOWN_SECONDS, 0);
+	struct loop *s = arg;
 	bool closed;
 
-	log_line("%s: unmounting %s", strsignal(sig), s->o->mountpoint);
-	if (!unmount_politely(s))
-		log_line("%s: in use, or not ours to unmount: open files are cut off", s->o->mountpoint);
-	fuse_session_exit(s->se); /* loop_close() is not before `left` */
 	pthread_mutex_lock(&s->lock);
-	/* libfuse looks at the flag and then waits: a kick between the two is lost, so it is kicked until it has left. */
-	do {
-		pthread_kill(s->main, SIG_KICK);
-		kick = in(0, KICK_NS);
-	} while (!wait_for(s, &s->left, &kick) && in(0, 0).tv_sec < limit.tv_sec);
 	closed = wait_for(s, &s->closed, &limit);
 	pthread_mutex_unlock(&s->lock);
 	if (closed)
-		return;
+		return NULL;
 	log_line("%s: not ended after %d s: ending without it", s->o->mountpoint, LOOP_SHUTDOWN_SECONDS);
 	log_flush();
+	abort_connection(s);
 	umount2(s->o->mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
 	_exit(1);
+}
+
+static void end_loop(struct loop *s)
+{
+	struct timespec kick;
+
+	s->watched = !pthread_create(&s->watch, NULL, watch_thread, s);
+	if (!unmount_politely(s))
+		log_line("%s: in use, or not ours to unmount: open files are cut off", s->o->mountpoint);
+	pthread_mutex_lock(&s->lock);
+	if (!s->left) /* else the unmount has ended the loop already, and the session may be gone */
+		fuse_session_exit(s->se);
+	/* libfuse looks at that flag and then waits: a kick between the two is lost, so it is kicked until it has left. */
+	while (!s->left) {
+		pthread_kill(s->main, SIG_KICK);
+		kick = in(0, KICK_NS);
+		wait_for(s, &s->left, &kick);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void *signal_thread(void *arg)
@@ -277,7 +309,7 @@ static void *signal_thread(void *arg)
 		if (sigwait(&set, &sig))
 			continue;
 		if (sig != SIG_DONE) {
-			end_loop(s, sig);
+			end_loop(s);
 			return NULL;
 		}
 		pthread_mutex_lock(&s->lock);
@@ -354,6 +386,8 @@ void loop_free(struct loop *s)
 		pthread_kill(s->signals, SIG_DONE);
 		pthread_join(s->signals, NULL);
 	}
+	if (s->watched)
+		pthread_join(s->watch, NULL);
 	pthread_cond_destroy(&s->moved_on);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
