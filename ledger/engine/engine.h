@@ -175,6 +175,8 @@ int store_die(struct store *s, const char *what);
 /* A private path for what is not complete, "kv/<id>/<kind><n>". */
 void store_tmp(struct store *s, char out[64], const char *kind, uint64_t n);
 void store_small_name(const struct store *s, char out[41], uint64_t seq);
+/* Unlinks the files of a directory whose names begin so; that there is none is fine. */
+int store_clear_dir(struct store *s, const char *dir, const char *prefix);
 /* Lowers the calling thread's claim on the processor. */
 void store_be_nice(void);
 /* The value's bytes when they are few; `*copy` is to be freed. */

@@ -598,44 +598,21 @@ static int prepare(struct store *s, struct dead *d)
 	return 0;
 }
 
-/* Unlinks what `want` says in a directory. */
-static int clear(struct store *s, const char *dir, const char *prefix)
-{
-	size_t plen = strlen(prefix);
-	struct dirent *e;
-	int fd, r = 0;
-	DIR *d;
-
-	fd = openat(s->dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return errno == ENOENT ? 0 : ledger_fail(LEDGER_EIO, "%s: cannot be read", dir);
-	}
-	while ((e = readdir(d))) {
-		char path[PATH_MAX];
-
-		if (e->d_name[0] == '.' || strncmp(e->d_name, prefix, plen) != 0)
-			continue;
-		if (snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) >= (int)sizeof(path))
-			continue;
-		if (io_unlink(s->dirfd, path) < 0 && errno != ENOENT)
-			r = ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
-	}
-	closedir(d);
-	return r;
-}
-
 static int tidy(struct store *s, struct dead *d)
 {
-	char prefix[32];
+	char prefix[32], sub[OWNER_DIR_MAX + 16];
 	int r;
 
+	/* What a merge of packs was about to write. */
+	snprintf(sub, sizeof(sub), "%s/objects/pack", d->owner.dir);
+	store_clear_dir(s, sub, "");
+	io_rmdir(s->dirfd, sub);
+	snprintf(sub, sizeof(sub), "%s/objects", d->owner.dir);
+	io_rmdir(s->dirfd, sub);
 	snprintf(prefix, sizeof(prefix), "pack-6b76%s", d->owner.dir + 3);
-	r = clear(s, PACK_DIR, prefix);
+	r = store_clear_dir(s, PACK_DIR, prefix);
 	if (!r)
-		r = clear(s, d->owner.dir, "");
+		r = store_clear_dir(s, d->owner.dir, "");
 	if (!r && io_rmdir(s->dirfd, d->owner.dir) < 0 && errno != ENOENT)
 		r = ledger_fail(io_code(errno), "%s: %s", d->owner.dir, strerror(errno));
 	if (!r && !s->nosync && io_fsync_dir(s->dirfd, "kv") < 0)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,6 +92,34 @@ int store_value_bytes(struct ledger_value *v, const void **data, void **copy)
 	}
 	*data = *copy = buf;
 	return 0;
+}
+
+int store_clear_dir(struct store *s, const char *dir, const char *prefix)
+{
+	size_t plen = strlen(prefix);
+	struct dirent *e;
+	int fd, r = 0;
+	DIR *d;
+
+	fd = openat(s->dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return errno == ENOENT ? 0 : ledger_fail(LEDGER_EIO, "%s: cannot be read", dir);
+	}
+	while ((e = readdir(d))) {
+		char path[PATH_MAX];
+
+		if (e->d_name[0] == '.' || strncmp(e->d_name, prefix, plen) != 0)
+			continue;
+		if (snprintf(path, sizeof(path), "%s/%s", dir, e->d_name) >= (int)sizeof(path))
+			continue;
+		if (io_unlink(s->dirfd, path) < 0 && errno != ENOENT)
+			r = ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
+	}
+	closedir(d);
+	return r;
 }
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */

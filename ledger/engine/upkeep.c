@@ -105,20 +105,26 @@ static size_t choose(struct old_packs *p)
 	return n >= MERGE_MIN / 2 ? n : 0;
 }
 
-/* Our environment without what would make git look elsewhere. */
-static char **clean_env(void)
+/*
+ * Our environment without what would make git look elsewhere; but what it writes goes first to an object directory of our
+ * own, so that a git that is killed leaves nothing in the repository's.
+ */
+static char **clean_env(char *objects, char *alternates)
 {
 	size_t n = 0, k = 0;
 	char **env;
 
 	while (environ[n])
 		n++;
-	env = io_malloc((n + 1) * sizeof(char *));
-	for (size_t i = 0; env && i < n; i++)
+	env = io_malloc((n + 3) * sizeof(char *));
+	if (!env)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
 		if (strncmp(environ[i], "GIT_", 4) != 0)
 			env[k++] = environ[i];
-	if (env)
-		env[k] = NULL;
+	env[k++] = objects;
+	env[k++] = alternates;
+	env[k] = NULL;
 	return env;
 }
 
@@ -129,9 +135,13 @@ static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 	const char *argv[] = {"git",	     "--git-dir",	     s->gitdir, "pack-objects", "--stdin-packs", "-q",
 			      "--threads=1", "--delta-base-offset", base,      NULL};
 	posix_spawn_file_actions_t fa;
+	char objects[PATH_MAX + 40], alternates[PATH_MAX + 60];
 	int a[2] = {-1, -1}, b[2] = {-1, -1};
-	char **env = clean_env();
+	char **env = clean_env(objects, alternates);
 	pid_t pid = -1;
+
+	snprintf(objects, sizeof(objects), "GIT_OBJECT_DIRECTORY=%s/%s/objects", s->gitdir, s->owner.dir);
+	snprintf(alternates, sizeof(alternates), "GIT_ALTERNATE_OBJECT_DIRECTORIES=%s/objects", s->gitdir);
 
 	if (env && pipe2(a, O_CLOEXEC) == 0 && pipe2(b, O_CLOEXEC) == 0) {
 		posix_spawn_file_actions_init(&fa);
@@ -267,6 +277,26 @@ uint64_t upkeep_tidy(struct store *s, bool now)
 	return 0;
 }
 
+/* The object directory of start_git(); what is in its pack directory is the rest of a git that was killed. */
+static bool make_objects(struct store *s, bool begin)
+{
+	static const char *const subs[] = {"", "/pack"};
+	char path[OWNER_DIR_MAX + 32];
+
+	for (size_t i = 0; begin && i < 2; i++) {
+		snprintf(path, sizeof(path), "%s/objects%s", s->owner.dir, subs[i]);
+		if (io_mkdir(s->dirfd, path) < 0 && errno != EEXIST)
+			return false;
+	}
+	snprintf(path, sizeof(path), "%s/objects/pack", s->owner.dir);
+	store_clear_dir(s, path, "");
+	for (size_t i = 2; !begin && i-- > 0;) {
+		snprintf(path, sizeof(path), "%s/objects%s", s->owner.dir, subs[i]);
+		io_rmdir(s->dirfd, path);
+	}
+	return true;
+}
+
 static int merge(struct store *s, struct old_packs *p, size_t n)
 {
 	char base[64], full[PATH_MAX], hex[41];
@@ -278,7 +308,8 @@ static int merge(struct store *s, struct old_packs *p, size_t n)
 		return LEDGER_ENOMEM;
 	store_tmp(s, base, "m", 0);
 	snprintf(full, sizeof(full), "%s/%s", s->gitdir, base);
-	r = run_git(s, full, p, n, hex) ? place(s, base, hex) : LEDGER_EIO;
+	r = make_objects(s, true) && run_git(s, full, p, n, hex) ? place(s, base, hex) : LEDGER_EIO;
+	make_objects(s, false);
 	if (r < 0) {
 		/* A foreign gc took one of them, or there is no git: later. */
 		free(names);
