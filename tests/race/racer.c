@@ -127,6 +127,7 @@ static void do_tip(struct racer *r, const char *what, char out[64])
 struct armed {
 	enum guard guard;
 	char value[64]; /* expected tree, commit, version */
+	bool renamed;   /* the key has another name now */
 	int fd;         /* the key as it was read: the expectation is let go through it even when the key is gone by then */
 };
 
@@ -183,7 +184,8 @@ static void disarm(struct armed *a)
 	}
 	if (a->fd >= 0)
 		close(a->fd);
-	if (err && err != ENOTCONN && err != ECONNABORTED)
+	/* After a rename the descriptor stands for the other key; the first one is absent and cannot be reached. */
+	if (err && err != ENOTCONN && err != ECONNABORTED && !(err == ENODATA && a->renamed))
 		fprintf(stderr, "racer: cannot let go of an expectation: %s\n", strerror(err));
 	if (err)
 		exit(3);
@@ -292,6 +294,7 @@ static void do_rename(struct racer *r, unsigned key, struct armed *a)
 	err = arm(r, key, a);
 	if (!err)
 		err = rename(name, to) ? errno : 0;
+	a->renamed = !err;
 	conclude(r, err);
 	disarm(a);
 }
@@ -378,6 +381,7 @@ static void detach(void)
 		fflush(stdout);
 		_exit(0);
 	}
+	fclose(stdout); /* the driver waits for its end */
 	prctl(PR_SET_PDEATHSIG, SIGUSR1);
 	if (getppid() == parent)
 		sigwait(&orphaned, &got);
