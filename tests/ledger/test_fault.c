@@ -9,14 +9,15 @@
 #include "store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
-static int countdown = -1; /* calls until the fault; -1: none */
+static atomic_int countdown = -1; /* calls until the fault; below 0: none */
 static int fault = LEDGER_EIO;
-static unsigned injected;
+static atomic_uint injected;
 
 static int strike(void)
 {
-	if (countdown < 0 || countdown--)
+	if (countdown < 0 || countdown-- != 0)
 		return 0;
 	injected++;
 	return 1;
@@ -213,7 +214,7 @@ static void every_fault(void (*arm)(int n))
 	for (int step = 0; step < STEPS; step++)
 		faults_of_step(step, arm);
 	assert_true(injected > 50);
-	print_message("%u faults\n", injected);
+	print_message("%u faults\n", (unsigned)injected);
 }
 
 static void arm_store(int n)
