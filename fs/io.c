@@ -9,14 +9,17 @@
 
 /* --- READ ------------------------------------------------------------------------------------------------------------ */
 
-/* The version's bytes, loaded at the first read of an open and kept until the last close; borrowed from the inode. */
+/*
+ * The version's bytes, loaded at the first read of an open and kept until the last close.  One reference: once the kernel
+ * has copied the reply, the RELEASE of the file may be handled by another thread before the reply's call returns here.
+ */
 static int version_value(struct fs *fs, struct inode *i, struct ledger_value **out)
 {
 	struct ledger_value *v, *loser = NULL;
 	int r;
 
 	pthread_mutex_lock(&fs->lock);
-	v = i->value;
+	v = i->value ? ledger_value_ref(i->value) : NULL;
 	pthread_mutex_unlock(&fs->lock);
 	if (!v) {
 		r = ledger_value_get(fs->ledger, &i->blob, &v);
@@ -25,9 +28,9 @@ static int version_value(struct fs *fs, struct inode *i, struct ledger_value **o
 		pthread_mutex_lock(&fs->lock);
 		if (i->value) {
 			loser = v;
-			v = i->value;
+			v = ledger_value_ref(i->value);
 		} else {
-			i->value = v;
+			i->value = ledger_value_ref(v);
 		}
 		pthread_mutex_unlock(&fs->lock);
 		ledger_value_unref(loser);
@@ -92,10 +95,12 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		return;
 	}
 	r = version_value(fs, i, &v);
-	if (r)
+	if (r) {
 		reply_error(req, r);
-	else
-		reply_value(req, v, size, off);
+		return;
+	}
+	reply_value(req, v, size, off);
+	ledger_value_unref(v);
 }
 
 /* --- WRITE ----------------------------------------------------------------------------------------------------------- */
