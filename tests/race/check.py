@@ -21,7 +21,7 @@ def judge(ops, commits, start):
     """All checks; returns the report.  Changes `pos` of the operations."""
     report = serial.Report()
     for op in ops:
-        op.pos = None
+        op.pos, op.drowned = None, ()
     lines = serial.place(ops, commits, start, report)
     serial.check(ops, commits, start, lines, report)
     for keys, group in linear.objects(serial.resolve(ops)).items():
@@ -68,6 +68,7 @@ def run(repo, ref, since, logs, out=sys.stdout):
     report = judge(ops, commits, start_of(repo, since))
     for line in summary(ops, commits):
         print(line, file=out)
+    print("right by the rules of files: " + ", ".join("%s %d" % item for item in report.excused.items()), file=out)
     for words in report.words:
         print("  " + words, file=out)
     print("verdict: " + ", ".join("%d %s" % (count, fault) for fault, count in report.counts.items())

@@ -5,7 +5,8 @@ A client writes one text file, one line before and one after each operation, so 
 invocation on record.  Fields are separated by one blank; times are CLOCK_MONOTONIC nanoseconds, one clock for all
 processes of the machine.
 
-    C CLIENT PID PLACE                   once, first: who logs; PLACE is a mount, "git", "push" or "kv"
+    C CLIENT PID PLACE                   once, first: who logs; PLACE starts with "mnt" for a mount, is "ref", "push", "kv" or
+                                         "ledger" elsewhere
     I SEQ TIME OP KEY [NAME=VALUE...]    the operation SEQ of this client starts
     N SEQ TIME [NAME=VALUE...]           something learned on the way
     R SEQ TIME OUTCOME [NAME=VALUE...]   it has ended
@@ -42,20 +43,28 @@ class Op:
     """One operation.  `end` is NEVER while its outcome is unknown; `pos` is its place in the ledger, once found."""
 
     __slots__ = ("client", "seq", "kind", "key", "to", "start", "end", "outcome", "seen", "expect", "base", "old",
-                 "tree", "commit", "version", "pid", "how", "errno", "pos")
+                 "tree", "commit", "version", "pid", "place", "how", "errno", "pos", "drowned")
 
     def __init__(self, client, seq, kind, key, start, **more):
         self.client, self.seq, self.kind, self.key, self.start = client, seq, kind, key, start
         self.end, self.outcome = NEVER, "unknown"
         self.to = self.seen = self.expect = self.base = self.old = None
         self.tree = self.commit = self.version = None
-        self.pid, self.how, self.errno, self.pos = 0, "", 0, None
+        self.pid, self.place, self.how, self.errno, self.pos = 0, "", "", 0, None
+        self.drowned = ()  # filerules.Witnesses.drowned()
         for name, value in more.items():
             setattr(self, name, value)
 
     @property
     def id(self):
         return "%s.%d" % (self.client, self.seq)
+
+    @property
+    def refuses(self):
+        """The state of the key that the operation wants, or None when it takes any."""
+        if self.expect is not None:
+            return self.expect
+        return ABSENT if self.kind == "create" and self.base is None else self.base
 
     @property
     def is_write(self):
@@ -118,7 +127,7 @@ def _result(op, time, outcome, words):
 
 def parse(lines, name="log"):
     """The operations of one client's log, in order."""
-    ops, open_op, client, pid = [], None, None, 0
+    ops, open_op, client, pid, place = [], None, None, 0, ""
     for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):
             break  # the kill came in the middle of a line
@@ -126,9 +135,9 @@ def parse(lines, name="log"):
         try:
             tag = words[0]
             if tag == "C":
-                client, pid = words[1], int(words[2])
+                client, pid, place = words[1], int(words[2]), words[3]
             elif tag == "I":
-                open_op = Op(client, int(words[1]), words[3], words[4], int(words[2]), pid=pid)
+                open_op = Op(client, int(words[1]), words[3], words[4], int(words[2]), pid=pid, place=place)
                 _take(open_op, words[5:])
                 ops.append(open_op)
             elif tag == "X":

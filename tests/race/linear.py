@@ -53,7 +53,7 @@ def _conditions(op, index):
     if op.outcome == "exists":
         return [(PRESENT, at, None)]
     if op.outcome == "conflict":
-        guard = op.expect if op.expect is not None else op.base
+        guard = op.refuses
         if guard is None or op.tree or op.commit or op.version:
             return None  # another key may be the reason: the namespace's check decides
         return [(DIFFER, at, guard)]

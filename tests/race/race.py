@@ -44,7 +44,7 @@ class MountRace(drive.Race):
         seat.tails = [drive.Tail(self.log_path(client))]
         point = self.points["ab".index(seat.name[0])]
         parent = subprocess.run([self.options.racer, "--dir", os.path.join(point, "app"), "--log", self.log_path(client),
-                                 "--name", client, "--place", os.path.basename(point), "--seed", str(seat.seed + seat.turns),
+                                 "--name", client, "--place", "mnt-" + os.path.basename(point), "--seed", str(seat.seed + seat.turns),
                                  "--ops", str(seat.left), "--seconds", str(self.options.seconds),
                                  "--keys", str(self.options.keys), *self.client_options()],
                                 stdout=subprocess.PIPE, stderr=self.stderr, check=True)

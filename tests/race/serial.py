@@ -12,6 +12,7 @@ import bisect
 import errno
 import os
 
+import filerules
 from history import ABSENT, NEVER
 
 # What can be wrong, in the order of the report.
@@ -39,6 +40,7 @@ class Report:
     def __init__(self, keep=5):
         self.counts = dict.fromkeys(FAULTS, 0)
         self.words = []
+        self.excused = dict.fromkeys(("drowned", "moved", "unsaved"), 0)  # filerules.py
         self.keep = keep
 
     def add(self, fault, text):
@@ -120,8 +122,12 @@ def _form(commit, before, version, report):
 
 
 def place(ops, commits, start, report):
-    """Gives every write its `pos`, counting faults; returns {key: ([position...], [state...])}, positions ascending."""
-    owners = _Owners(ops)
+    """Gives every write its `pos`, counting faults; returns {key: ([position...], [state...])}, positions ascending.
+
+    Changes operations that filerules.py excuses: the key of one that landed under another name, the outcome ("busy", which
+    says nothing) of one that found a file that was not saved.
+    """
+    owners, witnesses = _Owners(ops), filerules.Witnesses(ops)
     states = dict(start.states)
     lines = {key: ([0], [state]) for key, state in states.items()}
     before, version = start.commit, start.version
@@ -138,6 +144,9 @@ def place(ops, commits, start, report):
             op.pos = pos
             if op.outcome not in ("ok", "unknown"):
                 report.add("refused", "%s at %d" % (op, pos))
+            if op.key not in commit.changes and len(commit.changes) == 1 and witnesses.moved(op, next(iter(commit.changes))):
+                op.key = next(iter(commit.changes))
+                report.excused["moved"] += 1
             if commit.changes != _expected_changes(op, states):
                 report.add("broken", "%s of %s makes %s" % (commit.oid, op, commit.changes))
         for key, state in commit.changes.items():
@@ -146,8 +155,15 @@ def place(ops, commits, start, report):
             at.append(pos)
             what.append(state)
     for op in ops:
-        if op.is_write and op.outcome == "ok" and op.pos is None:
-            report.add("lost", str(op))
+        if op.outcome == "exists" and witnesses.unsaved(op):
+            op.outcome = "busy"
+            report.excused["unsaved"] += 1
+        elif op.is_write and op.outcome == "ok" and op.pos is None:
+            op.drowned = witnesses.drowned(op)
+            if op.drowned:
+                report.excused["drowned"] += 1
+            else:
+                report.add("lost", str(op))
     return lines
 
 
@@ -232,7 +248,7 @@ class _Ledger:
 def _guard_broken(ledger, op, low):
     """First position >= low where a guard of `op` does not hold: its refusal was right there."""
     found = []
-    guard = op.expect if op.expect is not None else op.base
+    guard = op.refuses
     if guard is not None:
         found.append(ledger.first_without(op.key, guard, low))
     if op.tree or op.commit or op.version:
@@ -254,6 +270,10 @@ def _observed(ledger, op, low):
         return "stale", ledger.first_without(op.key, ABSENT, low)
     if op.outcome == "conflict":
         return "spurious", _guard_broken(ledger, op, low)
+    if op.drowned:
+        # Just before the removal; where that left no trace either, while the key was absent.
+        places = [o.pos - 1 if o.pos is not None else ledger.first_with(op.key, ABSENT, low) for o in op.drowned]
+        return "lost", min((pos for pos in places if pos is not None and pos >= low), default=None)
     return "stale", ledger.first_with(op.key, op.seen, low)
 
 
@@ -294,7 +314,7 @@ def check(ops, commits, start, lines, report):
             report.add("torn", str(op))
         elif op.outcome == "busy":
             pass
-        elif op.pos is not None or op.outcome not in ("ok", "unknown") or not op.is_write and op.outcome == "ok":
+        elif op.pos is not None or op.drowned or op.outcome not in ("ok", "unknown") or not op.is_write and op.outcome == "ok":
             marks.append((op.start, 0, number))
             if op.end is not NEVER:
                 marks.append((op.end, 1, number))

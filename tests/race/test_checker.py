@@ -351,6 +351,52 @@ class Search(unittest.TestCase):
             linear.search(overlapping(*rows), ("k",), {}, budget=5000)
 
 
+class Files(unittest.TestCase):
+    """Results that are right for files of one mount, each with and without its witness."""
+
+    def report(self, *rows, changes=()):
+        """`rows` as overlapping() with the place in front; `changes` of the commits, by the operation's id."""
+        ops = overlapping(*[row[1:] for row in rows])
+        commits = []
+        for op, row in zip(ops, rows):
+            op.place, op.pid = row[0], op.seq
+        for number, (ident, change) in enumerate(changes, 1):
+            commits.append(gitlog.Commit("c%d" % number, "t%d" % number, ["c%d" % (number - 1)], number + 1, race_op=ident,
+                                         changes=change))
+        return check.judge(ops, commits, serial.Start("c0", "t0", 1, {"k": "z.1"}))
+
+    def test_removed_while_open(self):
+        rows = [("mnt-a", "a", "set", 0, 50, {}), ("mnt-a", "b", "delete", 10, 40, {})]
+        report = self.report(*rows, changes=[("b.2", {"k": ABSENT})])
+        self.assertEqual((report.total, report.excused["drowned"]), (0, 1), report.words)
+        for place, begin, end in (("mnt-b", 10, 40), ("mnt-a", 60, 70), ("ref", 10, 40)):
+            rows[1] = (place, "b", "delete", begin, end, {})
+            self.assertEqual(self.report(*rows, changes=[("b.2", {"k": ABSENT})]).counts["lost"], 1)
+
+    def test_removed_before_it_was_saved(self):
+        rows = [("mnt-a", "z", "delete", 0, 5, {}), ("mnt-a", "a", "create", 10, 50, {}), ("mnt-a", "b", "delete", 20, 40, {})]
+        report = self.report(*rows, changes=[("z.1", {"k": ABSENT})])
+        self.assertEqual((report.total, report.excused["drowned"]), (0, 2), report.words)
+        rows[1] = ("mnt-b", "a", "create", 10, 50, {})
+        self.assertEqual(self.report(*rows, changes=[("z.1", {"k": ABSENT})]).counts["lost"], 2)
+
+    def test_renamed_while_open(self):
+        rows = [("mnt-a", "a", "set", 0, 50, {}), ("mnt-a", "b", "rename", 10, 40, {"to": "l"})]
+        changes = [("b.2", {"k": ABSENT, "l": "z.1"}), ("a.1", {"l": "a.1"})]
+        report = self.report(*rows, changes=changes)
+        self.assertEqual((report.total, report.excused["moved"]), (0, 1), report.words)
+        rows[1] = ("mnt-b", "b", "rename", 10, 40, {"to": "l"})
+        self.assertEqual(self.report(*rows, changes=changes).counts["broken"], 1)
+
+    def test_there_but_not_saved(self):
+        rows = [("mnt-a", "z", "delete", 0, 5, {}), ("mnt-a", "a", "create", 10, 50, {}),
+                ("mnt-a", "b", "create", 20, 25, {"outcome": "exists"}), ("mnt-a", "c", "read", 30, 35, {"seen": ABSENT})]
+        changes = [("z.1", {"k": ABSENT}), ("a.2", {"k": "a.2"})]
+        self.assertEqual(self.report(*rows, changes=changes).total, 0)
+        rows[2] = ("mnt-b",) + rows[2][1:]
+        self.assertGreater(self.report(*rows, changes=changes).counts["stale"], 0)
+
+
 class Logs(unittest.TestCase):
     """The text of the logs."""
 
@@ -369,7 +415,7 @@ class Logs(unittest.TestCase):
 
     def test_refuses_what_it_does_not_know(self):
         for lines in (["C a 1 m\n", "R 1 20 ok\n"], ["C a 1 m\n", "I 1 x read k\n"], ["C a 1 m\n", "I 1 1 read k what=1\n"],
-                      ["X\n"], ["\n"]):
+                      ["Y\n"], ["\n"]):
             with self.assertRaises(history.BadLog):
                 history.parse(lines)
 
