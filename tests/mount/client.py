@@ -19,7 +19,8 @@ class Client:
     """
     A child process that makes calls on request: expectations and handles belong to processes.
     c.open(...), c.write(...): os.* calls, or one of OPS; OSError comes back as it was raised.
-    c.begin(...) then c.end(): the same in two halves, for calls that block.
+    c.begin(...) then c.end(): the same in two halves, for calls that block.  It has a copy of every descriptor that is
+    open when it is made, as any child: make it before handles whose last close matters.
     """
 
     def __init__(self):
@@ -40,9 +41,8 @@ class Client:
     def _serve(sock):
         file = sock.makefile("rb")
         while True:
-            try:
-                name, args, kw = pickle.load(file)
-            except EOFError:
+            name, args, kw = pickle.load(file)
+            if name == "quit":
                 return
             try:
                 answer = (True, (OPS.get(name) or getattr(os, name))(*args, **kw))
@@ -74,6 +74,8 @@ class Client:
     def quit(self, sig=None):
         if sig:
             os.kill(self.pid, sig)
+        else:
+            self.begin("quit")
         self.file.close()
         self.sock.close()
         return os.waitpid(self.pid, 0)[1]

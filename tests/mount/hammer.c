@@ -80,7 +80,7 @@ static int put(const char *path, int flags, const unsigned char *data, size_t le
 		}
 		done += (size_t)n;
 	}
-	if (!err && !(flags & O_TRUNC) && ftruncate(fd, (off_t)len))
+	if (!err && !(flags & (O_TRUNC | O_APPEND)) && ftruncate(fd, (off_t)len))
 		err = errno;
 	if (close(fd) && !err)
 		err = errno;

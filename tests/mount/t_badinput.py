@@ -80,7 +80,7 @@ ROWS = [
     ("repository is a plain folder", lambda: [made("folder", folder_with_file), mnt()], "folder"),
     ("repository is an empty folder", lambda: [made("empty", os.mkdir), mnt()], "empty"),
     ("init over somebody's files", lambda: ["-o", "init", made("folder", folder_with_file), mnt()], "folder"),
-    ("init below nothing", lambda: ["-o", "init", work() + "/absent/deep.git", mnt()], "deep.git"),
+    ("init below nothing", lambda: ["-o", "init", work() + "/absent/deep.git", mnt()], "absent"),
     ("init where a file is", lambda: ["-o", "init", made("file", lambda p: open(p, "w").close()), mnt()], "file"),
     ("empty repository name", lambda: ["", mnt()], "."),
     ("SHA-256 repository", lambda: [repo_at("sha256.git", "--bare", "--object-format=sha256"), mnt()], "(?i)sha.?256|object ?format|not supported"),

@@ -113,8 +113,8 @@ def status_conflict(t):
     c.quit()
 
 
-REASONS = [("tree", lambda t: t.repo.tree(t.ns)), ("commit", lambda t: t.repo.tip(t.ns)), ("version", lambda t: str(t.repo.version(t.ns))),
-           ("blob", lambda t: t.repo.blob(t.ns, "k"))]
+REASONS = [(n, n, v) for n, v in (("tree", lambda t: t.repo.tree(t.ns)), ("commit", lambda t: t.repo.tip(t.ns)), ("version", lambda t: str(t.repo.version(t.ns))),
+           ("blob", lambda t: t.repo.blob(t.ns, "k")))]
 
 
 @table(REASONS)
@@ -151,8 +151,8 @@ def status_shell(t):
     text = """
         setfattr -n user.kv.expect-tree -v %s "$ns"
         python3 "$HERE/foreign.py" "$REPO" "$NS"
-        echo lost > "$ns/k" 2>/dev/null; "$KVTOOL" save t "$ns/k" lost
-        getfattr --only-values -n user.kv.status "$ns/k"
+        { echo lost > "$ns/k"; } 2>/dev/null; "$KVTOOL" save t "$ns/k" lost
+        getfattr --absolute-names --only-values -n user.kv.status "$ns/k"
     """ % tree
     env = {**os.environ, "ns": t.dir, "NS": t.ns, "REPO": t.repo.path, "HERE": HERE, "KVTOOL": KVTOOL}
     out = subprocess.run(["sh", "-c", text], env=env, stdout=subprocess.PIPE, check=True).stdout.decode()

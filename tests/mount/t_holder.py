@@ -7,7 +7,7 @@ SPEC 6.2: whose expectation it is.  Each row is a shell script in namespace $ns 
 from lib import *
 
 PRELUDE = r"""
-tree() { getfattr --only-values -n user.kv.tree "$ns"; }
+tree() { getfattr --absolute-names --only-values -n user.kv.tree "$ns"; }
 arm() { setfattr -n user.kv.expect-tree -v "${1:-$(tree)}" "$ns"; }
 disarm() { setfattr -x user.kv.expect-tree "$ns"; }
 stale() { python3 "$HERE/foreign.py" "$REPO" "$NS"; }

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """SPEC 8.1: the program's options, its ends, its faces in /proc/mounts and fstab."""
-import shutil
 import signal
 import stat
 
@@ -38,10 +37,9 @@ def daemon_of(mnt):
     return None
 
 
-def background(*args, cwd=None, mnt=None, path=None):
+def background(*args, mnt):
     """Runs the command, which must have mounted by the time it returns; unmounts and waits for the daemon's end."""
-    env = {**os.environ, "PATH": BIN + ":" + os.environ["PATH"]}
-    p = subprocess.run(list(args), env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    p = subprocess.run(list(args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
     eq((p.returncode, p.stdout.decode()), (0, ""), "status and output")
     found = [m for m in mounts() if m[0] == mnt]
     ok(found and found[-1][2] == "fuse.ledgerfs", "mounted at once: %s" % found)
@@ -82,17 +80,23 @@ def relative(t):
     subprocess.run(["fusermount3", "-u", top + "/m"], check=True)
 
 
-@case("mount -t fuse.ledgerfs and fstab")
+@case("mount -t fuse.ledgerfs and fstab, in a mount namespace where it is installed")
 def mount_helper(t):
-    if os.geteuid() or not shutil.which("mount.fuse3") and not os.path.exists("/sbin/mount.fuse3"):
+    if os.geteuid():
         return
-    m, repo = point(), fresh("r.git")
-    background("mount", "-t", "fuse.ledgerfs", "-o", "noatime", repo.path, m, mnt=m)
-    m = point()
     tab = work() + "/fstab"
     with open(tab, "w") as f:
-        f.write("%s %s fuse.ledgerfs defaults,noauto,init 0 0\n" % (work() + "/made-by-fstab.git", m))
-    background("mount", "-T", tab, m, mnt=m)
+        f.write("%s/made.git %s/by-fstab fuse.ledgerfs defaults,noauto,init 0 0\n" % (work(), work()))
+    text = """
+        mount --bind "$BIN" /usr/local/bin && cd "$W" && mkdir by-mount by-fstab && git init -q --bare by-hand.git
+        mount -t fuse.ledgerfs -o noatime by-hand.git by-mount && mount -T fstab by-fstab
+        for m in by-mount by-fstab; do
+            findmnt -n -o FSTYPE $m && mkdir $m/app && echo $m > $m/app/k && cat $m/app/k && umount $m
+        done
+        git -C made.git log --format=%s refs/kv/app
+    """
+    p = subprocess.run(["unshare", "-m", "sh", "-ec", text], env={**os.environ, "BIN": BIN, "W": work()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    eq(p.stdout.decode().splitlines(), ["fuse.ledgerfs", "by-mount", "fuse.ledgerfs", "by-fstab", "set k", "create app"])
 
 
 @case("/proc/mounts says fuse.ledgerfs and names the repository")
@@ -170,7 +174,7 @@ def ends_by(t, how):
     try_it(m.dir)
     eq(m.unmount(how), 0, "exit status")
     ok(not os.path.ismount(m.dir), "unmounted")
-    eq(m.log(), [])
+    eq([line for line in m.log() if "unmounting" not in line], [])
     eq((repo.show("app", "k"), repo.faults()), (b"v\n", []))
 
 

@@ -37,7 +37,7 @@ TOOLS = [
     "cp /etc/passwd $k", ("cp --remove-destination /etc/passwd $k", 2), "cp -p /etc/passwd $k", "dd if=/etc/passwd of=$k status=none",
     "dd if=/etc/passwd of=$k bs=7 status=none", "printf NE | dd of=$k conv=notrunc status=none", "dd if=/etc/passwd of=$k conv=fsync status=none",
     "echo x | dd of=$k oflag=append conv=notrunc status=none", "seq 50000 | tee $k >/dev/null", "sort -r -o $k /etc/passwd", "sort -o $k $k /etc/passwd",
-    "truncate -s 2 $k", "truncate -s 9000 $k", ("truncate -s 4 $k", 0), ("install -m 644 /etc/passwd $k", 2), "install -m 755 /etc/passwd $d/new",
+    "truncate -s 2 $k", "truncate -s 9000 $k", ("truncate -s 4 $k", 0), ("install -m 644 /etc/passwd $k", 2), ("install -m 755 /etc/passwd $d/new", 2),
     ("touch $k", 0), "touch $d/new", "awk -v F=$k 'BEGIN { print \"c\" > F; print \"d\" > F }'",
     "awk -v F=$k 'BEGIN { print \"a\" > F; close(F) }'", "sed -n \"w $k\" /etc/passwd", "head -c 100000 /dev/zero | tail -c 5 > $k", "gzip -nc /etc/passwd > $k",
     "perl -e 'open(F, \">\", $ARGV[0]) or die; print F \"a\\n\"; close(F) or die' $k",
