@@ -2,6 +2,7 @@
 /* Who made a commit, and when, as git writes it. */
 #include "internal.h"
 
+#include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,11 +31,58 @@ static void clean(char *s)
 	*end = '\0';
 }
 
+/*
+ * Names of accounts asked for lately: the look-up reads files or asks a server, at every commit.  A name that changes is
+ * seen a minute later.
+ */
+enum { KNOWN = 16, KNOWN_SECONDS = 60 };
+
+static pthread_mutex_t known_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	uid_t uid;
+	time_t until; /* 0: free */
+	char name[IDENT_MAX];
+} known[KNOWN]; /* known_lock */
+
+static time_t uptime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec;
+}
+
+static bool known_get(uid_t uid, char *out, size_t size)
+{
+	unsigned i = uid % KNOWN;
+	bool found;
+
+	pthread_mutex_lock(&known_lock);
+	found = known[i].uid == uid && known[i].until > uptime();
+	if (found)
+		snprintf(out, size, "%s", known[i].name);
+	pthread_mutex_unlock(&known_lock);
+	return found;
+}
+
+static void known_put(uid_t uid, const char *name)
+{
+	unsigned i = uid % KNOWN;
+
+	pthread_mutex_lock(&known_lock);
+	known[i].uid = uid;
+	known[i].until = uptime() + KNOWN_SECONDS;
+	snprintf(known[i].name, sizeof(known[i].name), "%s", name);
+	pthread_mutex_unlock(&known_lock);
+}
+
 static void account(uid_t uid, char *out, size_t size)
 {
 	char text[4096];
 	struct passwd pw, *found = NULL;
 
+	if (known_get(uid, out, size))
+		return;
 	if (!getpwuid_r(uid, &pw, text, sizeof(text), &found) && found)
 		snprintf(out, size, "%s", pw.pw_name);
 	else
@@ -42,6 +90,7 @@ static void account(uid_t uid, char *out, size_t size)
 	clean(out);
 	if (!*out)
 		snprintf(out, size, "uid-%lu", (unsigned long)uid);
+	known_put(uid, out);
 }
 
 static void host(char *out, size_t size)

@@ -3,13 +3,12 @@
  * When a key last changed: the first commit, going back from the tip, whose parent has something else at the path.
  *
  * What was once found out for a tip is kept, so that a later question only walks the commits in between; keys that this
- * ledger changed are known without a walk.
+ * ledger changed are known without a walk.  The first question about a key answers for its whole directory.
  */
 #include "hash.h"
-#include "internal.h"
+#include "keytime.h"
 
-/* Commits to look at.  Beyond it, a time known from before stands as long as the entry is the same; else the tip's time. */
-#define WALK_MAX 1000
+#include <stdlib.h>
 
 void keytime_note(struct ledger *l, const char *ns, const char *path, const struct key_time *t)
 {
@@ -34,16 +33,19 @@ static int changed_by(struct ledger *l, const struct tip_info *c, const struct t
 	return rc ? rc : before.kind != e->kind || !ledger_oid_eq(&before.oid, &e->oid);
 }
 
-/* *known is what was found out before (commit zero: nothing) and becomes what is found out now. */
+/*
+ * From the tip back to the commit for which `known` was found out, which becomes what is found out now.  Beyond the bound
+ * what was known stands as long as the entry is the same; else the tip's time.
+ */
 static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path, const struct ledger_entry *e,
 		struct key_time *known)
 {
-	bool same = !ledger_oid_is_zero(&known->commit) && ledger_oid_eq(&known->entry, &e->oid);
+	bool same = ledger_oid_eq(&known->entry, &e->oid);
 	struct timespec before = same ? known->time : tip->time;
 	struct tip_info at, parent;
 	int rc = tip_load(l, &tip->commit, &at);
 
-	for (int i = 0; !rc && i < WALK_MAX; i++) {
+	for (int i = 0; !rc && i < KEYTIME_WALK_MAX; i++) {
 		if (same && ledger_oid_eq(&at.tip.commit, &known->commit))
 			break;
 		known->time = at.tip.time;
@@ -62,19 +64,45 @@ static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path
 	return rc;
 }
 
+/* The times of all entries beside `path`, unless that is too many to keep. */
+static int resolve_siblings(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = strndup(path, slash ? (size_t)(slash - path) : 0);
+	struct ledger_entry e;
+	struct ledger_tree *t;
+	size_t n;
+	int rc = dir ? tree_walk(l, &tip->tree, dir, &e) : LEDGER_ENOMEM;
+
+	if (!rc)
+		rc = tree_load(l, &e.oid, &t);
+	if (!rc) {
+		n = ledger_tree_count(t);
+		ledger_tree_unref(t);
+		if (n <= KEYTIME_DIR_MAX)
+			rc = keytime_resolve(l, ns, tip, dir);
+	}
+	free(dir);
+	return rc;
+}
+
 static int key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out)
 {
-	struct key_time known = {0};
+	struct key_time known = {.time = tip->time};
 	struct ledger_entry e;
 	struct ledger_oid key;
 	int rc = hash_key(ns, path, &key);
 
+	if (!rc)
+		rc = tree_walk(l, &tip->tree, path, &e);
+	if (!rc && *path && !oidcache_get(l->times, &key, &known)) {
+		rc = resolve_siblings(l, ns, tip, path);
+		oidcache_get(l->times, &key, &known);
+	}
 	if (rc)
 		return rc;
-	if (!oidcache_get(l->times, &key, &known) || !ledger_oid_eq(&known.commit, &tip->commit)) {
-		rc = tree_walk(l, &tip->tree, path, &e);
-		if (!rc)
-			rc = walk(l, tip, path, &e, &known);
+	if (*path && !ledger_oid_is_zero(&known.commit) && !ledger_oid_eq(&known.commit, &tip->commit)) {
+		rc = walk(l, tip, path, &e, &known);
 		if (rc)
 			return rc;
 		known.commit = tip->commit;

@@ -32,7 +32,7 @@ static int alloc_caches(struct ledger *l)
 	l->trees = treecache_new(TREES_MEMORY);
 	l->tips = oidcache_new(4096, sizeof(struct tip_info));
 	l->sizes = oidcache_new(8192, sizeof(uint64_t));
-	l->times = oidcache_new(8192, sizeof(struct key_time));
+	l->times = oidcache_new(32768, sizeof(struct key_time));
 	l->warned = oidcache_new(256, 1);
 	return l->trees && l->tips && l->sizes && l->times && l->warned ? 0 : LEDGER_ENOMEM;
 }

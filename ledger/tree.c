@@ -49,6 +49,11 @@ static int compare(struct key a, struct key b)
 	return (int)ca - (int)cb;
 }
 
+int tree_order(const struct ledger_entry *a, const struct ledger_entry *b)
+{
+	return compare((struct key){a->name, a->namelen, a->kind == LEDGER_DIR}, (struct key){b->name, b->namelen, b->kind == LEDGER_DIR});
+}
+
 /* First entry that is not before `k`. */
 static uint32_t lower_bound(const struct ledger_tree *t, struct key k)
 {

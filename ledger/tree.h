@@ -44,6 +44,9 @@ int tree_empty(struct ledger_tree **out, const struct ledger_oid *oid);
 /* Bytes of memory that the tree takes. */
 size_t tree_footprint(const struct ledger_tree *t);
 
+/* git's order of two entries; 0: same name, and both or neither directories. */
+int tree_order(const struct ledger_entry *a, const struct ledger_entry *b);
+
 /* How many entries, shown or hidden, have that name; *hidden: one that is not merely a duplicate of a shown one. */
 unsigned tree_named(const struct ledger_tree *t, const char *name, size_t len, bool *hidden);
 

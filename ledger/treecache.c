@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define BUCKETS 4096 /* a power of two */
+#define BUCKETS 32768 /* a power of two; of the trees of small directories about as many fit in */
 
 struct treecache {
 	pthread_mutex_t lock;

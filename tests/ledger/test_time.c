@@ -98,6 +98,74 @@ static void after_reopening(void **state)
 	ledger_free(other);
 }
 
+/* The same history with the Nth commit at N * 1000. */
+static void redate(struct fixture *f)
+{
+	git(f, "rev-list --reverse refs/kv/app >list; n=0; p=; while read c; do n=$((n + 1000)); "
+	       "p=\"-p $(GIT_COMMITTER_DATE=\"@$n +0000\" git -c user.name=x -c user.email=x@y commit-tree $p -m x $c^{tree})\"; "
+	       "done <list; git update-ref refs/kv/app ${p#-p }; rm list");
+}
+
+/* Directories, kinds, a key that became a directory; the first question answers for all of a directory. */
+static void whole_directory(void **state)
+{
+	static const struct {
+		const char *path;
+		time_t time;
+	} want[] = {{"d/a", 1000}, {"d/sub", 5000}, {"d/sub/k", 5000}, {"d/n", 7000}, {"d/n/deep", 7000}, {"d/x", 8000},
+		    {"elsewhere", 9000}, {"d/a.b", 10000}, {"d", 10000}, {"", 10000}};
+	struct fixture *f = *state;
+	struct ledger_edit x = {.op = LEDGER_CHMOD, .path = "d/x", .kind = LEDGER_EXEC};
+	struct timespec sub, n, last;
+	struct ledger *other;
+
+	put(f->l, "d/a", "1");
+	put(f->l, "d/x", "1");
+	put(f->l, "d/n", "1");
+	put(f->l, "d/a.b", "1");
+	sub = put(f->l, "d/sub/k", "1");
+	assert_ok(plain(f->l, LEDGER_DELETE, "d/n", NULL, 0));
+	n = put(f->l, "d/n/deep", "1");
+	assert_ok(change1(f->l, x, NULL, NULL));
+	put(f->l, "elsewhere", "1");
+	last = put(f->l, "d/a.b", "2");
+	/* To the nanosecond where the commits are this ledger's, also when nothing was noted for the path. */
+	assert_time(time_of(f->l, "d/sub"), sub);
+	assert_time(time_of(f->l, "d/n"), n);
+	assert_time(time_of(f->l, "d"), last);
+	assert_time(time_of(f->l, ""), last);
+
+	redate(f);
+	for (size_t first = 0; first < sizeof(want) / sizeof(*want); first++) {
+		other = open_again(f);
+		for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+			size_t k = (first + i) % (sizeof(want) / sizeof(*want));
+
+			assert_time(time_of(other, want[k].path), (struct timespec){want[k].time, 0});
+		}
+		ledger_free(other);
+	}
+}
+
+/* A search that gives up says the tip's time, and keeps to it. */
+static void gives_up(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger *other;
+	struct timespec t;
+
+	put(f->l, "old", "1");
+	git(f, "rev-parse refs/kv/app >at; awk -v at=$(cat at) 'BEGIN { for (n = 1; n <= 1100; n++) { "
+	       "printf \"commit refs/kv/app\\ncommitter x <x@y> %%d +0000\\ndata 2\\nx\\n\", n + 200000000; "
+	       "if (n == 1) printf \"from %%s\\n\", at } }' | git fast-import --quiet; rm at");
+	other = open_again(f);
+	t = time_of(other, "old");
+	assert_int_equal(t.tv_sec, 200001100);
+	assert_ok(set(other, "new", "1", NULL));
+	assert_int_equal(time_of(other, "old").tv_sec, 200001100);
+	ledger_free(other);
+}
+
 /* There and back again by somebody else: that is a change, of that moment. */
 static void there_and_back(void **state)
 {
@@ -117,7 +185,8 @@ static void there_and_back(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {test(own_commits), test(after_reopening), test(there_and_back)};
+	const struct CMUnitTest tests[] = {test(own_commits), test(after_reopening), test(there_and_back), test(whole_directory),
+					   test(gives_up)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
