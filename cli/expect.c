@@ -14,7 +14,8 @@ static int parse_oid(const char *name, const char *value, struct ledger_oid *oid
 }
 
 /* [KEY=]OID|absent.  A key may have '=' in it, an OID not: the last one divides. */
-static int parse_blob(struct expects *out, struct ledger_expect *e, const char *value, const char *own_key, bool wire, char **why)
+static int parse_blob(struct expects *out, struct ledger_expect *e, const char *value, const char *own_key, bool wire,
+		      char **why)
 {
 	const char *eq = strrchr(value, '='), *what = eq ? eq + 1 : value;
 	char *key;

@@ -53,7 +53,8 @@ static int put_value(const struct ledger_value *v)
 
 static const char *const kinds[] = {[LEDGER_FILE] = "file", [LEDGER_EXEC] = "executable", [LEDGER_LINK] = "symlink"};
 
-static int put_json(const char *key, const struct ledger_tip *tip, const struct ledger_entry *e, const struct ledger_value *v)
+static int put_json(const char *key, const struct ledger_tip *tip, const struct ledger_entry *e,
+		    const struct ledger_value *v)
 {
 	size_t size = (size_t)ledger_value_size(v), n = 0;
 	char *buf = xcalloc(size + 1, 1);
@@ -113,6 +114,8 @@ int cmd_get(struct kv *kv, int argc, char **argv)
 		status = KV_BADKEY;
 	} else if (rc || (rc = ledger_value_get(kv->ledger, &e.oid, &v))) {
 		status = say_ledger(rc, "cannot read '%s'", q);
+		if (status == KV_FALSE) /* the key is there and its value is not: that is damage */
+			status = KV_IO;
 	} else {
 		status = kv->json ? put_json(argv[1], &tip, &e, v) : put_value(v);
 	}

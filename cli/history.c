@@ -40,7 +40,8 @@ static void put_commit(struct history *h)
 		o = json_object();
 		json_object_set_new(o, "commit", json_string(f[F_COMMIT]));
 		json_object_set_new(o, "tree", json_string(f[F_TREE]));
-		json_object_set_new(o, "version", parse_count(f[F_VERSION], &version) ? json_integer((json_int_t)version) : json_null());
+		json_object_set_new(o, "version",
+				    parse_count(f[F_VERSION], &version) ? json_integer((json_int_t)version) : json_null());
 		json_object_set_new(o, "time", json_integer((json_int_t)strtoll(f[F_TIME], NULL, 10)));
 		json_put_bytes(o, "author", f[F_NAME], strlen(f[F_NAME]));
 		json_put_bytes(o, "email", f[F_EMAIL], strlen(f[F_EMAIL]));

@@ -11,7 +11,8 @@
 
 static const char hook_usage[] = "usage: git kv hook pre-receive   (called by git-receive-pack)";
 
-/* --- machine lines -------------------------------------------------------------------------------------------------------- */
+/* --- machine lines --------------------------------------------------------------------------------------------------------
+ */
 
 int hook_refuse(const struct hook_ref *r, const char *rule)
 {
@@ -25,11 +26,12 @@ void hook_conflict_line(const struct hook_ref *r, const char *reason, const char
 	bool absent = ledger_oid_is_zero(&r->old);
 
 	fprintf(stderr, "kv-stargate: 1 conflict ref=%s reason=%s commit=%s tree=%s version=%" PRIu64 "%s\n", r->ref, reason,
-		absent ? "absent" : ledger_oid_fmt(commit, &r->tip.commit), absent ? "absent" : ledger_oid_fmt(tree, &r->tip.tree),
-		r->tip.version, more);
+		absent ? "absent" : ledger_oid_fmt(commit, &r->tip.commit),
+		absent ? "absent" : ledger_oid_fmt(tree, &r->tip.tree), r->tip.version, more);
 }
 
-/* --- input ---------------------------------------------------------------------------------------------------------------- */
+/* --- input ----------------------------------------------------------------------------------------------------------------
+ */
 
 /* "OLD NEW REF": 0, or KV_IO for a line that git does not write. */
 static int take_line(struct hook *h, char *line)
@@ -40,7 +42,8 @@ static int take_line(struct hook *h, char *line)
 
 	line[len] = '\0';
 	if (len < 2 * LEDGER_OID_HEXSIZE + 3 || ledger_oid_parse(&r.old, line, LEDGER_OID_HEXSIZE) != 0 ||
-	    line[LEDGER_OID_HEXSIZE] != ' ' || ledger_oid_parse(&r.new, line + LEDGER_OID_HEXSIZE + 1, LEDGER_OID_HEXSIZE) != 0 ||
+	    line[LEDGER_OID_HEXSIZE] != ' ' ||
+	    ledger_oid_parse(&r.new, line + LEDGER_OID_HEXSIZE + 1, LEDGER_OID_HEXSIZE) != 0 ||
 	    line[2 * LEDGER_OID_HEXSIZE + 1] != ' ') {
 		say_error("pre-receive: a line that is not OLD NEW REF");
 		return KV_IO;
@@ -72,7 +75,8 @@ static int take_input(struct hook *h)
 	return status;
 }
 
-/* --- rules ---------------------------------------------------------------------------------------------------------------- */
+/* --- rules ----------------------------------------------------------------------------------------------------------------
+ */
 
 /*
  * History is never dropped: a namespace goes only when its archive, refs/kv-archive/<ns>/<version>, is already there (in
@@ -139,7 +143,8 @@ static int check_archive(struct hook *h, const struct hook_ref *r)
 	if (rc)
 		return say_ledger(rc, "%s", r->ref);
 	if (!slash || !parse_count(slash + 1, &version) || version != tip.version) {
-		say_error("%s: the archive of version %" PRIu64 " is %s<namespace>/%" PRIu64, r->ref, tip.version, KV_ARCHIVE, tip.version);
+		say_error("%s: the archive of version %" PRIu64 " is %s<namespace>/%" PRIu64, r->ref, tip.version,
+			  KV_ARCHIVE, tip.version);
 		return hook_refuse(r, "archive");
 	}
 	return 0;
@@ -211,7 +216,8 @@ static int check_all(struct hook *h)
 	return status;
 }
 
-/* --- the command ------------------------------------------------------------------------------------------------------------ */
+/* --- the command
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static int pre_receive(struct hook *h)
 {

@@ -19,10 +19,10 @@
 
 /* One line of the hook's input that is about a ledger. */
 struct hook_ref {
-	char *ref;		 /* full name */
-	const char *ns;		 /* in it, behind refs/kv/; NULL: a ref below refs/kv-archive/ */
+	char *ref;                  /* full name */
+	const char *ns;             /* in it, behind refs/kv/; NULL: a ref below refs/kv-archive/ */
 	struct ledger_oid old, new; /* zero: creation; deletion */
-	struct ledger_tip tip;	 /* of old */
+	struct ledger_tip tip;      /* of old */
 	struct ledger_oid upstream; /* hook_upstream.c: what the upstream has */
 };
 

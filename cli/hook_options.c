@@ -70,8 +70,9 @@ static int check_scopes(struct hook *h)
 		namespaces += h->refs[i].ns != NULL;
 	for (size_t e = 0; e < h->nscope; e++) {
 		if (!h->scope[e] && namespaces != 1)
-			return bad_option("kv.expect-...", namespaces ? "the push has several namespaces: say which, kv.expect-...@NAMESPACE="
-								      : "the push has no namespace that it could be about");
+			return bad_option("kv.expect-...",
+					  namespaces ? "the push has several namespaces: say which, kv.expect-...@NAMESPACE="
+						     : "the push has no namespace that it could be about");
 		named = 0;
 		for (size_t i = 0; i < h->n && h->scope[e]; i++)
 			named += h->refs[i].ns && strcmp(h->refs[i].ns, h->scope[e]) == 0;
@@ -99,7 +100,8 @@ int hook_options(struct hook *h)
 	return status || h->probe ? status : check_scopes(h);
 }
 
-/* --- checking ------------------------------------------------------------------------------------------------------------- */
+/* --- checking -------------------------------------------------------------------------------------------------------------
+ */
 
 /* Compares; what is there for a key goes to `*blob`.  0 holds, 1 does not, or a negative error. */
 static int holds_not(struct hook *h, const struct hook_ref *r, const struct ledger_expect *e, struct ledger_oid *blob)
@@ -146,11 +148,6 @@ static int say_lost(const struct hook_ref *r, const struct ledger_expect *e, con
 	free(more);
 	return KV_CONFLICT;
 }
-
-_Static_assert((int)LEDGER_REASON_TREE == (int)LEDGER_EXPECT_TREE && (int)LEDGER_REASON_COMMIT == (int)LEDGER_EXPECT_COMMIT &&
-		       (int)LEDGER_REASON_VERSION == (int)LEDGER_EXPECT_VERSION && (int)LEDGER_REASON_BLOB == (int)LEDGER_EXPECT_BLOB &&
-		       (int)LEDGER_REASON_ABSENT == (int)LEDGER_EXPECT_ABSENT,
-	       "say_lost() casts one to the other");
 
 int hook_expectations(struct hook *h, const struct hook_ref *r, size_t *count)
 {

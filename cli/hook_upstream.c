@@ -37,7 +37,8 @@ struct upstream {
 	bool reject; /* when it cannot be reached */
 };
 
-/* --- looking -------------------------------------------------------------------------------------------------------------- */
+/* --- looking --------------------------------------------------------------------------------------------------------------
+ */
 
 /* What the upstream has for the push's refs.  False: no answer, reason in `*why`. */
 static bool look(struct upstream *u, char **why)
@@ -60,7 +61,8 @@ static bool look(struct upstream *u, char **why)
 	}
 	for (char *save = NULL, *line = strtok_r(r.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		for (size_t i = 0; i < u->h->n; i++) /* ls-remote matches tails of names too: compare all of it */
-			if (strlen(line) > LEDGER_OID_HEXSIZE && strcmp(line + LEDGER_OID_HEXSIZE + 1, u->h->refs[i].ref) == 0)
+			if (strlen(line) > LEDGER_OID_HEXSIZE &&
+			    strcmp(line + LEDGER_OID_HEXSIZE + 1, u->h->refs[i].ref) == 0)
 				ledger_oid_parse(&u->h->refs[i].upstream, line, LEDGER_OID_HEXSIZE);
 	run_release(&r);
 	args_release(&a);
@@ -75,7 +77,8 @@ static bool ancestor(struct upstream *u, const struct ledger_oid *a, const struc
 
 	/* Across: what is pushed lies in the quarantine still. */
 	yes = run_git(&r, u->h->gitdir, RUN_ACROSS, 0,
-		      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(ah, a), ledger_oid_fmt(bh, b), NULL}) == 0;
+		      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(ah, a), ledger_oid_fmt(bh, b), NULL}) ==
+	      0;
 	run_release(&r);
 	return yes;
 }
@@ -87,8 +90,8 @@ static void fetch_other(struct upstream *u, const struct hook_ref *r)
 	struct run run;
 
 	run_git(&run, u->h->gitdir, RUN_OUTSIDE, TIMEOUT_S,
-		(const char *[]){"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--end-of-options",
-				 u->url, spec, NULL});
+		(const char *[]){"fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
+				 "--end-of-options", u->url, spec, NULL});
 	run_release(&run);
 	free(spec);
 }
@@ -114,7 +117,8 @@ static void set_pending(struct upstream *u, const struct hook_ref *r, const stru
 	free(ref);
 }
 
-/* --- deciding --------------------------------------------------------------------------------------------------------------- */
+/* --- deciding
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static int compare_one(struct upstream *u, const struct hook_ref *r)
 {
@@ -164,13 +168,15 @@ static int unreachable(struct upstream *u, const char *why)
 		struct ledger_oid pending;
 
 		/* The first one alone: from there on the upstream stands still, as far as we know. */
-		if (!ledger_oid_is_zero(&r->old) && private_ref(u, PENDING, r, &pending) == 0 && ledger_oid_is_zero(&pending))
+		if (!ledger_oid_is_zero(&r->old) && private_ref(u, PENDING, r, &pending) == 0 &&
+		    ledger_oid_is_zero(&pending))
 			set_pending(u, r, &r->old);
 	}
 	return 0;
 }
 
-/* --- pushing on --------------------------------------------------------------------------------------------------------------- */
+/* --- pushing on
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static size_t push_args(struct upstream *u, struct args *a)
 {
@@ -257,7 +263,8 @@ static int push_on(struct upstream *u)
 		else if (starts_with(r.out, "!\t") || strstr(r.out, "\n!\t"))
 			status = refuse_all(u, "Push rejected: the upstream refuses it.", why, false);
 		else if (!all_there(u, &late)) /* no status line: the answer may have been lost on the way back */
-			status = late ? unreachable(u, why) : refuse_all(u, "Push rejected: the upstream did not take it.", why, false);
+			status = late ? unreachable(u, why)
+				      : refuse_all(u, "Push rejected: the upstream did not take it.", why, false);
 	}
 	for (size_t i = 0; i < u->h->n; i++)
 		u->h->refs[i].upstream = before[i];
@@ -272,7 +279,8 @@ out:
 	return status;
 }
 
-/* --- all of it ---------------------------------------------------------------------------------------------------------------- */
+/* --- all of it
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static int configure(struct upstream *u)
 {

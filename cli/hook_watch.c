@@ -17,7 +17,8 @@
 
 #define PUSH_TIMEOUT_S 60
 
-/* --- whom to wait for ------------------------------------------------------------------------------------------------------ */
+/* --- whom to wait for
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Parent and name of a process; false: it is gone. */
 static bool process(pid_t pid, pid_t *parent, char name[32])
@@ -57,7 +58,8 @@ static int open_receive_pack(void)
 	return (int)syscall(SYS_pidfd_open, found, 0);
 }
 
-/* --- afterwards -------------------------------------------------------------------------------------------------------------- */
+/* --- afterwards
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void log_line(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -90,10 +92,12 @@ static bool accepted(const struct hook *h, const struct hook_ref *r)
 	bool yes;
 
 	if (ledger_oid_is_zero(&r->new))
-		yes = run_git(&run, h->gitdir, RUN_OUTSIDE, 0, (const char *[]){"rev-parse", "--verify", "--quiet", r->ref, NULL}) == 1;
+		yes = run_git(&run, h->gitdir, RUN_OUTSIDE, 0,
+			      (const char *[]){"rev-parse", "--verify", "--quiet", r->ref, NULL}) == 1;
 	else
 		yes = run_git(&run, h->gitdir, RUN_OUTSIDE, 0,
-			      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(hex, &r->new), r->ref, NULL}) == 0;
+			      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(hex, &r->new), r->ref, NULL}) ==
+		      0;
 	run_release(&run);
 	return yes;
 }
@@ -103,15 +107,18 @@ static void roll_back(const struct hook *h, const struct hook_ref *r, const char
 	char new[LEDGER_OID_HEXSIZE + 1], was[LEDGER_OID_HEXSIZE + 1], *lease, *spec, *why;
 	struct run run;
 
-	lease = xasprintf("--force-with-lease=%s:%s", r->ref, ledger_oid_is_zero(&r->new) ? "" : ledger_oid_fmt(new, &r->new));
+	lease = xasprintf("--force-with-lease=%s:%s", r->ref,
+			  ledger_oid_is_zero(&r->new) ? "" : ledger_oid_fmt(new, &r->new));
 	spec = xasprintf("%s:%s", ledger_oid_is_zero(&r->upstream) ? "" : ledger_oid_fmt(was, &r->upstream), r->ref);
 	if (run_git(&run, h->gitdir, RUN_OUTSIDE, PUSH_TIMEOUT_S,
-		    (const char *[]){"push", "--porcelain", "--no-progress", lease, "--end-of-options", url, spec, NULL}) == 0) {
+		    (const char *[]){"push", "--porcelain", "--no-progress", lease, "--end-of-options", url, spec, NULL}) ==
+	    0) {
 		log_line(log, "%s: not accepted here after the upstream took it; the upstream is back at %s", r->ref,
 			 ledger_oid_is_zero(&r->upstream) ? "absent" : was);
 	} else {
 		why = run_reason(&run);
-		log_line(log, "%s: not accepted here after the upstream took it, and the upstream could not be put back: %s", r->ref, why);
+		log_line(log, "%s: not accepted here after the upstream took it, and the upstream could not be put back: %s",
+			 r->ref, why);
 		free(why);
 	}
 	run_release(&run);

@@ -31,13 +31,13 @@ enum kv_status {
 
 /* The command's surroundings: global options and what was opened. */
 struct kv {
-	const char *repo;	/* --repo; NULL: git's own discovery */
-	const char *ns;		/* --ns */
-	const char *remote;	/* --remote; NULL: as kv.remote says */
-	bool json, nul, local;	/* --json, -z, --local */
-	bool tty;		/* stdout is a terminal */
-	char *gitdir;		/* owned; set by kv_open() and kv_discover() */
-	struct ledger *ledger;	/* owned */
+	const char *repo;      /* --repo; NULL: git's own discovery */
+	const char *ns;        /* --ns */
+	const char *remote;    /* --remote; NULL: as kv.remote says */
+	bool json, nul, local; /* --json, -z, --local */
+	bool tty;              /* stdout is a terminal */
+	char *gitdir;          /* owned; set by kv_open() and kv_discover() */
+	struct ledger *ledger; /* owned */
 };
 
 /* --- util.c: allocation that ends the program with one line when there is no memory ------------------------------- */
@@ -49,12 +49,12 @@ char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 FILE *xmemstream(char **buf, size_t *len);
 /* Makes room for one more in an array of `n` with capacity `*cap`. */
-#define XGROW(p, n, cap)                                                                                                     \
-	do {                                                                                                                 \
-		if ((n) == (cap)) {                                                                                          \
-			(cap) = (cap) ? 2 * (cap) : 16;                                                                      \
-			(p) = xreallocarray((p), (cap), sizeof(*(p)));                                                       \
-		}                                                                                                            \
+#define XGROW(p, n, cap)                                               \
+	do {                                                           \
+		if ((n) == (cap)) {                                    \
+			(cap) = (cap) ? 2 * (cap) : 16;                \
+			(p) = xreallocarray((p), (cap), sizeof(*(p))); \
+		}                                                      \
 	} while (0)
 bool starts_with(const char *s, const char *prefix);
 /* Waits `base_ms` doubled `round` times, at most `max_ms`, by a random share of half to all of it. */
@@ -99,8 +99,8 @@ void *base64_decode(const char *s, size_t len, size_t *outlen);
 
 /* 0, or KV_BADKEY with the sentence in `*why` (malloc'ed). */
 int check_key(const char *key, char **why);
-int check_key_say(const char *key);	/* the same, said as an error */
-int check_ns_say(const char *ns);	/* 0 or KV_BADKEY, said */
+int check_key_say(const char *key); /* the same, said as an error */
+int check_ns_say(const char *ns);   /* 0 or KV_BADKEY, said */
 
 /* --- repo.c ------------------------------------------------------------------------------------------------------- */
 

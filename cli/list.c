@@ -56,7 +56,8 @@ static int put_entry(struct listing *l, const struct ledger_entry *e)
 	return 0;
 }
 
-/* The tree `oid` at path[0..len), which is "" or ends with a slash; of the first one the names that begin with the prefix. */
+/* The tree `oid` at path[0..len), which is "" or ends with a slash; of the first one the names that begin with the prefix.
+ */
 static int walk(struct listing *l, const struct ledger_oid *oid, size_t len, bool first)
 {
 	struct ledger_tree *t;
@@ -98,7 +99,7 @@ static int list_prefix(struct listing *l, const char *prefix)
 	if (slash) {
 		memcpy(l->path, prefix, len);
 		l->path[len] = '\0';
-		status = check_key_say(l->path);
+		status = check_key_say(*prefix == '/' ? prefix : l->path);
 		if (status)
 			return status;
 		rc = ledger_lookup(l->kv->ledger, &l->tip.tree, l->path, &dir);

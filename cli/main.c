@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 		puts("git-kv " KV_VERSION);
 		return flushed(KV_OK);
 	}
-	n = opt_parse(&kv, argc, argv, "usage: git kv [--repo DIR] [--ns NAME] [--json] [-z] <command> [<args>]", none, true);
+	n = opt_parse(&kv, argc, argv, "usage: git kv [--repo DIR] [--ns NAME] [--json] [-z] <command> [<args>]", none,
+		      true);
 	if (n < 0)
 		return KV_USAGE;
 	if (n == 0) {

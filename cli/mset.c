@@ -53,12 +53,17 @@ static int take_fields(const struct batch *b, json_t *obj, struct fields *f)
 	const struct {
 		const char *name;
 		const json_t **to;
-	} known[] = {{"op", &f->op},	   {"key", &f->key},		 {"key_b64", &f->key_b64},
-		     {"value", &f->value}, {"value_b64", &f->value_b64}, {"file", &f->file}};
+	} known[] = {{"op", &f->op},
+		     {"key", &f->key},
+		     {"key_b64", &f->key_b64},
+		     {"value", &f->value},
+		     {"value_b64", &f->value_b64},
+		     {"file", &f->file}};
 	const char *name;
 	json_t *v;
 
-	json_object_foreach (obj, name, v) {
+	json_object_foreach(obj, name, v)
+	{
 		size_t i;
 
 		for (i = 0; i < sizeof(known) / sizeof(*known); i++)
@@ -110,7 +115,8 @@ static int take_value(struct kv *kv, const struct batch *b, const struct fields 
 	void *raw;
 
 	if (given != 1)
-		return bad_line(b, KV_FATAL, "\"set\" takes exactly one of \"value\", \"value_b64\", \"file\"; this line has %d", given);
+		return bad_line(b, KV_FATAL,
+				"\"set\" takes exactly one of \"value\", \"value_b64\", \"file\"; this line has %d", given);
 	if (f->file) {
 		const char *path = json_string_value(f->file);
 

@@ -64,7 +64,8 @@ static int put_archived(void *arg, const char *ns, uint64_t version)
 	return 0;
 }
 
-/* --- one namespace ------------------------------------------------------------------------------------------------------ */
+/* --- one namespace ------------------------------------------------------------------------------------------------------
+ */
 
 struct ns_options {
 	bool archived, force;
@@ -161,7 +162,8 @@ static int ns_rename(struct kv *kv, const char *remote, const char *ns, const ch
 	return status;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------------------- */
+/* --- the command --------------------------------------------------------------------------------------------------------
+ */
 
 static int run_verb(struct kv *kv, const char *verb, int n, char **names, struct ns_options *o)
 {
@@ -180,7 +182,8 @@ static int run_verb(struct kv *kv, const char *verb, int n, char **names, struct
 	if (status)
 		return status;
 	if (list) {
-		rc = o->archived ? ledger_ns_archived_each(kv->ledger, put_archived, kv) : ledger_ns_each(kv->ledger, put_ns, kv);
+		rc = o->archived ? ledger_ns_archived_each(kv->ledger, put_archived, kv)
+				 : ledger_ns_each(kv->ledger, put_ns, kv);
 		status = rc < 0 ? say_ledger(rc, "cannot list the namespaces") : 0;
 	} else if (strcmp(verb, "create") == 0) {
 		status = ns_create(kv, remote, names[0]);

@@ -26,7 +26,7 @@ struct opt_list {
 	struct opt_given {
 		const struct opt *opt;
 		const char *value;
-	} *v;
+	} * v;
 	size_t n, cap;
 };
 

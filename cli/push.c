@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the request ---------------------------------------------------------------------------------------------------------- */
+/* --- the request ----------------------------------------------------------------------------------------------------------
+ */
 
 static void add_expect(struct args *a, const struct ledger_expect *e)
 {
@@ -33,7 +34,8 @@ static void add_expect(struct args *a, const struct ledger_expect *e)
 	case LEDGER_EXPECT_BLOB:
 	case LEDGER_EXPECT_ABSENT:
 		key = quoted(e->path);
-		args_addf(a, "kv.expect-blob=%s=%s", key, e->what == LEDGER_EXPECT_ABSENT ? "absent" : ledger_oid_fmt(hex, &e->oid));
+		args_addf(a, "kv.expect-blob=%s=%s", key,
+			  e->what == LEDGER_EXPECT_ABSENT ? "absent" : ledger_oid_fmt(hex, &e->oid));
 		free(key);
 		break;
 	}
@@ -65,12 +67,13 @@ static void request(struct args *a, const struct push *p)
 	args_addf(a, "%s:%s", ledger_oid_is_zero(&p->new) ? "" : ledger_oid_fmt(new, &p->new), p->ref);
 }
 
-/* --- the answer ----------------------------------------------------------------------------------------------------------- */
+/* --- the answer -----------------------------------------------------------------------------------------------------------
+ */
 
 struct answer {
-	char flag;	/* of the ref's status line; 0: there was none */
-	char *summary;	/* behind it: "[rejected] (stale info)" */
-	bool acked;	/* "ok" for our ref, commit and number of expectations */
+	char flag;     /* of the ref's status line; 0: there was none */
+	char *summary; /* behind it: "[rejected] (stale info)" */
+	bool acked;    /* "ok" for our ref, commit and number of expectations */
 	bool conflict, refused;
 };
 
@@ -151,8 +154,15 @@ static void read_stdout(struct answer *ans, const struct push *p, char *out)
 static bool lost_race(const char *summary)
 {
 	static const char *const faces[] = {
-		"stale info",	   "non-fast-forward",	  "fetch first", "remote ref updated since checkout", "failed to update ref",
-		"cannot lock ref", "incorrect old value", "but expected", "reference already exists",
+		"stale info",
+		"non-fast-forward",
+		"fetch first",
+		"remote ref updated since checkout",
+		"failed to update ref",
+		"cannot lock ref",
+		"incorrect old value",
+		"but expected",
+		"reference already exists",
 	};
 
 	for (size_t i = 0; i < sizeof(faces) / sizeof(*faces); i++)

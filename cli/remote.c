@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define PUSH_TRIES 100	    /* lost races before a change gives up: by then others made a hundred commits */
-#define REFUSED_TRIES 8	    /* the same, while the remote stands still: its lock is held, or its disk fails */
+#define PUSH_TRIES 100  /* lost races before a change gives up: by then others made a hundred commits */
+#define REFUSED_TRIES 8 /* the same, while the remote stands still: its lock is held, or its disk fails */
 #define BACKOFF_MS 5
 #define BACKOFF_MAX_MS 400
 
@@ -40,7 +40,8 @@ int remote_choose(struct kv *kv, char **out)
 	return 0;
 }
 
-/* --- one change on its way -------------------------------------------------------------------------------------------------- */
+/* --- one change on its way
+ * -------------------------------------------------------------------------------------------------- */
 
 struct trip {
 	struct kv *kv;
@@ -48,8 +49,8 @@ struct trip {
 	const struct ledger_change *c;
 	const struct what *what;
 	char *ref;
-	struct ledger_oid base; /* what the change is built on; zero: the remote has no such namespace */
-	bool fresh;		/* the remote was asked for it since the command began */
+	struct ledger_oid base;  /* what the change is built on; zero: the remote has no such namespace */
+	bool fresh;              /* the remote was asked for it since the command began */
 	struct ledger_oid local; /* the local ref; zero: absent */
 	struct ledger_result res;
 	unsigned lost, still; /* races lost; those of them after which the remote had not moved */
@@ -177,7 +178,8 @@ static int refused(struct trip *t, const struct push *p)
 
 static int no_guard(const struct trip *t)
 {
-	say_error("%s: '%s' has no Stargate hook that could check the expectation; nothing changed", t->what->text, t->remote);
+	say_error("%s: '%s' has no Stargate hook that could check the expectation; nothing changed", t->what->text,
+		  t->remote);
 	say_hint("make it one with `git kv stargate init` over there, then `git kv remote setup %s` here", t->remote);
 	return KV_POLICY;
 }
@@ -188,7 +190,8 @@ static int unverified(const struct trip *t, const struct push *p)
 
 	say_error("%s: '%s': %s", t->what->text, t->remote, p->reason);
 	say_remarks(p);
-	say_hint("commit %s is there, on top of exactly what it was built on; its Stargate hook is not: run `git kv remote setup %s`",
+	say_hint("commit %s is there, on top of exactly what it was built on; its Stargate hook is not: run `git kv remote "
+		 "setup %s`",
 		 ledger_oid_fmt(hex, &t->res.tip.commit), t->remote);
 	return KV_POLICY;
 }
@@ -232,7 +235,12 @@ static int send(struct trip *t)
 static int one_round(struct trip *t)
 {
 	bool follows = can_follow(t);
-	int rc = follows ? ledger_build(t->kv->ledger, t->c, &t->base, &t->res) : 0;
+	bool nothing = !t->c->nedits && !t->c->create && ledger_oid_is_zero(&t->base);
+	int rc = 0;
+
+	memset(&t->res, 0, sizeof(t->res));
+	if (follows)
+		rc = nothing ? write_on_nothing(t->c, &t->res) : ledger_build(t->kv->ledger, t->c, &t->base, &t->res);
 
 	if (follows && !rc && t->res.changed)
 		return send(t);
@@ -248,7 +256,7 @@ static int one_round(struct trip *t)
 		say_error("%s: '%s' has it already", t->what->text, t->remote);
 		return ledger_exit_status(LEDGER_EEXISTS);
 	}
-	if (!rc)
+	if (!rc && !ledger_oid_is_zero(&t->base))
 		follow(t, &t->base);
 	return write_report(t->kv, t->c, rc, &t->res, t->what);
 }

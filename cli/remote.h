@@ -19,7 +19,8 @@ int remote_write(struct kv *kv, const char *remote, const struct ledger_change *
 int remote_ns_create(struct kv *kv, const char *remote, const char *ns);
 int remote_ns_delete(struct kv *kv, const char *remote, const char *ns, bool force, const struct expects *expects);
 
-/* --- track.c: what a remote had when last asked ------------------------------------------------------------------------- */
+/* --- track.c: what a remote had when last asked -------------------------------------------------------------------------
+ */
 
 /* The value of a ref here; zero: absent.  0 or an exit status, said. */
 int ref_read(struct kv *kv, const char *ref, struct ledger_oid *out);
@@ -35,15 +36,16 @@ int track_fetch(struct kv *kv, const char *remote, const char *ns, struct ledger
 int track_compare(struct kv *kv, const char *remote, const struct ledger_oid *tip, struct ledger_oid *track, uint64_t *ahead,
 		  uint64_t *behind);
 
-/* --- push.c: one ref over git's transport ------------------------------------------------------------------------------- */
+/* --- push.c: one ref over git's transport -------------------------------------------------------------------------------
+ */
 
 enum push_outcome {
-	PUSH_LANDED,	/* the remote accepted, and confirmed the expectations when there were any */
-	PUSH_LOST,	/* somebody else moved the ref: nothing changed there */
-	PUSH_REFUSED,	/* the remote's rules: nothing changed there */
-	PUSH_NO_GUARD,	/* the remote cannot check expectations: nothing changed there */
+	PUSH_LANDED,     /* the remote accepted, and confirmed the expectations when there were any */
+	PUSH_LOST,       /* somebody else moved the ref: nothing changed there */
+	PUSH_REFUSED,    /* the remote's rules: nothing changed there */
+	PUSH_NO_GUARD,   /* the remote cannot check expectations: nothing changed there */
 	PUSH_UNVERIFIED, /* accepted, but nobody said that the expectations were checked */
-	PUSH_UNKNOWN,	/* no answer: it may have landed */
+	PUSH_UNKNOWN,    /* no answer: it may have landed */
 };
 
 struct push {
@@ -53,10 +55,10 @@ struct push {
 	size_t nexpects;
 	bool probe; /* ask for the hook's greeting instead */
 	/* Out; release with push_release(). */
-	bool greeted;	 /* probe: there is a Stargate */
-	bool duplicate;	 /* the ref was already at `new` */
-	char *reason;	 /* one sentence, for all but LANDED */
-	char *remarks;	 /* what the remote's hooks said to people, lines with "remote: " */
+	bool greeted;   /* probe: there is a Stargate */
+	bool duplicate; /* the ref was already at `new` */
+	char *reason;   /* one sentence, for all but LANDED */
+	char *remarks;  /* what the remote's hooks said to people, lines with "remote: " */
 };
 
 enum push_outcome push_run(struct kv *kv, struct push *p);

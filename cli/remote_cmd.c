@@ -12,7 +12,7 @@ static const char remote_usage[] = "usage: git kv remote setup [NAME]\n"
 				   "   or: git kv remote update [NAME]\n"
 				   "   or: git kv remote off";
 
-static int git_config(struct kv *kv, const char *const argv[])
+static int set_config(struct kv *kv, const char *const argv[])
 {
 	struct run r;
 	int status = run_git(&r, kv->gitdir, 0, 0, argv) ? KV_IO : 0;
@@ -23,7 +23,8 @@ static int git_config(struct kv *kv, const char *const argv[])
 	return status;
 }
 
-/* --- setup -------------------------------------------------------------------------------------------------------------- */
+/* --- setup --------------------------------------------------------------------------------------------------------------
+ */
 
 /* Fetches into tracking references.  Into refs/kv itself would not do: a push moves what it tracks without a look. */
 static int add_refspec(struct kv *kv, const char *remote)
@@ -39,13 +40,14 @@ static int add_refspec(struct kv *kv, const char *remote)
 		if (strcmp(line, spec) == 0)
 			goto out;
 		if (colon && starts_with(colon + 1, KV_REFS)) {
-			say_error("%s is '%s': git would move namespaces here with every push, over commits made meanwhile", var, line);
+			say_error("%s is '%s': git would move namespaces here with every push, over commits made meanwhile",
+				  var, line);
 			say_hint("take it out with `git config --unset-all %s`, and try again", var);
 			status = KV_POLICY;
 			goto out;
 		}
 	}
-	status = git_config(kv, (const char *[]){"config", "--add", var, spec, NULL});
+	status = set_config(kv, (const char *[]){"config", "--add", var, spec, NULL});
 out:
 	run_release(&r);
 	free(spec);
@@ -103,9 +105,9 @@ static int setup(struct kv *kv, const char *remote)
 	if (!status)
 		status = add_refspec(kv, remote);
 	if (!status)
-		status = git_config(kv, (const char *[]){"config", var, found ? "true" : "false", NULL});
+		status = set_config(kv, (const char *[]){"config", var, found ? "true" : "false", NULL});
 	if (!status)
-		status = git_config(kv, (const char *[]){"config", "kv.remote", remote, NULL});
+		status = set_config(kv, (const char *[]){"config", "kv.remote", remote, NULL});
 	free(var);
 	if (status)
 		return status;
@@ -118,7 +120,8 @@ static int setup(struct kv *kv, const char *remote)
 	return 0;
 }
 
-/* --- update --------------------------------------------------------------------------------------------------------------- */
+/* --- update ---------------------------------------------------------------------------------------------------------------
+ */
 
 struct update {
 	struct kv *kv;
@@ -145,7 +148,8 @@ static void follow_one(struct update *u, const char *ns, const struct ledger_oid
 	if (!rc && is_ancestor(u->kv, to, &local))
 		return; /* ours is ahead: `git kv status` tells */
 	if (!rc && !is_ancestor(u->kv, &local, to)) {
-		say_error("namespace '%s' has commits here that '%s' does not have, and the other way round; left as it is", ns, u->remote);
+		say_error("namespace '%s' has commits here that '%s' does not have, and the other way round; left as it is",
+			  ns, u->remote);
 		u->status = KV_CONFLICT;
 		return;
 	}
@@ -166,8 +170,8 @@ static int update(struct kv *kv, const char *remote)
 	char *why;
 
 	run_git(&r, kv->gitdir, 0, 0,
-		(const char *[]){"fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--refmap=", "--end-of-options", remote,
-				 spec, NULL});
+		(const char *[]){"fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head",
+				 "--refmap=", "--end-of-options", remote, spec, NULL});
 	if (r.status) {
 		why = run_reason(&r);
 		say_error("cannot fetch from '%s': %s", remote, why);
@@ -180,7 +184,8 @@ static int update(struct kv *kv, const char *remote)
 	for (char *save = NULL, *line = strtok_r(r.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		struct ledger_oid to;
 
-		if (strlen(line) > LEDGER_OID_HEXSIZE + 1 + strlen(prefix) && ledger_oid_parse(&to, line, LEDGER_OID_HEXSIZE) == 0)
+		if (strlen(line) > LEDGER_OID_HEXSIZE + 1 + strlen(prefix) &&
+		    ledger_oid_parse(&to, line, LEDGER_OID_HEXSIZE) == 0)
 			follow_one(&u, line + LEDGER_OID_HEXSIZE + 1 + strlen(prefix), &to);
 	}
 out:
@@ -190,7 +195,8 @@ out:
 	return u.status;
 }
 
-/* --- the command ------------------------------------------------------------------------------------------------------------ */
+/* --- the command
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static int run_verb(struct kv *kv, const char *verb, const char *name)
 {
@@ -201,7 +207,7 @@ static int run_verb(struct kv *kv, const char *verb, const char *name)
 	if (status)
 		return status;
 	if (off)
-		return git_config(kv, (const char *[]){"config", "--unset-all", "kv.remote", NULL});
+		return set_config(kv, (const char *[]){"config", "--unset-all", "kv.remote", NULL});
 	kv->local = false;
 	if (name)
 		kv->remote = name;

@@ -85,7 +85,8 @@ static int check_deletable(struct kv *kv, const char *remote, const char *ns, bo
  */
 int remote_ns_delete(struct kv *kv, const char *remote, const char *ns, bool force, const struct expects *expects)
 {
-	char *what = xasprintf("cannot delete namespace '%s'", ns), *ref = xasprintf(KV_REFS "%s", ns), *archive = NULL, *why = NULL;
+	char *what = xasprintf("cannot delete namespace '%s'", ns), *ref = xasprintf(KV_REFS "%s", ns), *archive = NULL,
+	     *why = NULL;
 	struct push save = {.remote = remote}, drop = {.remote = remote, .ref = ref};
 	struct ledger_tip tip, local;
 	struct ledger_oid zero = {0};

@@ -49,7 +49,8 @@ void args_release(struct args *a)
 /* --- the child -------------------------------------------------------------------------------------------------------- */
 
 /* What would send git to another repository than --git-dir says, or belongs to our caller alone. */
-static const char *const stray[] = {"GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_NAMESPACE", "GIT_COMMON_DIR", NULL};
+static const char *const stray[] = {"GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX",
+				    "GIT_NAMESPACE", "GIT_COMMON_DIR", NULL};
 static const char *const quarantine[] = {"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", NULL};
 
 static void unset_all(const char *const names[])

@@ -11,8 +11,8 @@
 
 enum run_flag {
 	RUN_INPUT_OPEN = 1 << 0, /* stdin is ours; else /dev/null */
-	RUN_STDERR = 1 << 1,	 /* stderr is ours; else captured */
-	RUN_NO_DIR = 1 << 2,	 /* without --git-dir: git finds the repository itself */
+	RUN_STDERR = 1 << 1,     /* stderr is ours; else captured */
+	RUN_NO_DIR = 1 << 2,     /* without --git-dir: git finds the repository itself */
 	/*
 	 * For a hook (git-receive-pack(1), quarantine): the environment names objects that are not accepted yet.
 	 * RUN_OUTSIDE: git shall not see them, and may move refs.  RUN_ACROSS: it sees them, but a repository that it
@@ -24,8 +24,8 @@ enum run_flag {
 
 /* What a program said; release with run_release(). */
 struct run {
-	int status;   /* exit status; 128 + N: killed by signal N; -1: could not be started; RUN_TIMEOUT */
-	char *out;    /* NUL behind it */
+	int status; /* exit status; 128 + N: killed by signal N; -1: could not be started; RUN_TIMEOUT */
+	char *out;  /* NUL behind it */
 	size_t outlen;
 	char *err;
 };
@@ -51,7 +51,7 @@ char *run_reason(const struct run *r);
 /* Arguments that grow. */
 struct args {
 	const char **v; /* ends with NULL */
-	char **own;	/* those to free */
+	char **own;     /* those to free */
 	size_t n, cap, nown, owncap;
 };
 void args_add(struct args *a, const char *arg); /* borrowed */

@@ -22,12 +22,12 @@ static void say(const char *prefix, const char *fmt, va_list ap)
 	free(text);
 }
 
-#define SAY(prefix)                                                                                                          \
-	do {                                                                                                                 \
-		va_list ap;                                                                                                  \
-		va_start(ap, fmt);                                                                                           \
-		say(prefix, fmt, ap);                                                                                        \
-		va_end(ap);                                                                                                  \
+#define SAY(prefix)                   \
+	do {                          \
+		va_list ap;           \
+		va_start(ap, fmt);    \
+		say(prefix, fmt, ap); \
+		va_end(ap);           \
 	} while (0)
 
 void say_error(const char *fmt, ...)
@@ -159,7 +159,11 @@ int say_conflict(const struct kv *kv, const struct ledger_change *c, const struc
 	if (res->reason == LEDGER_REASON_VERSION)
 		there = absent ? "absent" : version;
 	else
-		there = oid_or(hex, key ? &res->blob : res->reason == LEDGER_REASON_COMMIT ? &res->tip.commit : &res->tip.tree, "absent");
+		there = oid_or(hex,
+			       key                                   ? &res->blob
+			       : res->reason == LEDGER_REASON_COMMIT ? &res->tip.commit
+								     : &res->tip.tree,
+			       "absent");
 	if (*w.value) {
 		fprintf(stderr, "  expected  %-8s%s\n", w.name, w.value);
 		fprintf(stderr, "  there     %-8s%s\n", w.name, there);

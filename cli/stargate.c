@@ -15,7 +15,7 @@ static const char stargate_usage[] = "usage: git kv stargate init [--mirror URL]
 				     "   or: git kv stargate sync [DIR]";
 
 /* Runs git there; says what it said when it fails. */
-static int git_there(const char *dir, const char *const argv[])
+static int call_git(const char *dir, const char *const argv[])
 {
 	struct run r;
 	int status = run_git(&r, dir, 0, 0, argv) ? KV_FATAL : 0;
@@ -27,7 +27,7 @@ static int git_there(const char *dir, const char *const argv[])
 }
 
 /* What git prints there, without the newline; malloc'ed; NULL: it failed. */
-static char *git_says(const char *dir, const char *const argv[])
+static char *ask_git(const char *dir, const char *const argv[])
 {
 	struct run r;
 	char *s = NULL;
@@ -40,7 +40,8 @@ static char *git_says(const char *dir, const char *const argv[])
 	return s;
 }
 
-/* --- init: the repository ----------------------------------------------------------------------------------------------------- */
+/* --- init: the repository
+ * ----------------------------------------------------------------------------------------------------- */
 
 static bool absent_or_empty(const char *dir)
 {
@@ -58,27 +59,30 @@ static int make_or_find(const char *dir)
 
 	if (absent_or_empty(dir)) {
 		run_git(&r, NULL, RUN_NO_DIR, 0,
-			(const char *[]){"-c", "init.defaultBranch=main", "init", "--quiet", "--bare", "--object-format=sha1", "--", dir, NULL});
+			(const char *[]){"-c", "init.defaultBranch=main", "init", "--quiet", "--bare",
+					 "--object-format=sha1", "--", dir, NULL});
 		status = r.status ? KV_FATAL : 0;
 		if (status)
 			run_complain(&r);
 		run_release(&r);
 		return status;
 	}
-	bare = git_says(dir, bare_q);
-	format = git_says(dir, format_q);
+	bare = ask_git(dir, bare_q);
+	format = ask_git(dir, format_q);
 	if (!bare)
 		status = say_fatal("'%s' is there and is not a git repository", dir);
 	else if (strcmp(bare, "true") != 0)
 		status = say_fatal("'%s' is not a bare repository: a shared one has no work tree", dir);
 	else if (!format || strcmp(format, "sha1") != 0)
-		status = say_fatal("'%s' has objects of the kind %s; only sha1 is supported", dir, format ? format : "unknown");
+		status = say_fatal("'%s' has objects of the kind %s; only sha1 is supported", dir,
+				   format ? format : "unknown");
 	free(bare);
 	free(format);
 	return status;
 }
 
-/* --- init: the hook ----------------------------------------------------------------------------------------------------------- */
+/* --- init: the hook
+ * ----------------------------------------------------------------------------------------------------------- */
 
 #define HOOK_MARK "# Installed by `git kv stargate init`."
 
@@ -94,7 +98,9 @@ static int write_hook(const char *path)
 	if (fd >= 0)
 		f = fdopen(fd, "w");
 	if (f) {
-		fputs("#!/bin/sh\n" HOOK_MARK "\n# Refuses a push that a ledger does not allow; when git-kv is gone, every push.\nkv='", f);
+		fputs("#!/bin/sh\n" HOOK_MARK
+		      "\n# Refuses a push that a ledger does not allow; when git-kv is gone, every push.\nkv='",
+		      f);
 		for (const char *p = self; *p; p++)
 			fputs(*p == '\'' ? "'\\''" : (char[]){*p, 0}, f);
 		fputs("'\ntest -x \"$kv\" || kv=git-kv\nexec \"$kv\" hook pre-receive\n", f);
@@ -125,8 +131,9 @@ static bool is_ours(const char *path)
 
 static int install_hook(const char *dir)
 {
-	char *hooks = git_says(dir, (const char *[]){"rev-parse", "--path-format=absolute", "--git-path", "hooks", NULL});
-	char *own = xasprintf("%s/hooks", dir), *path = xasprintf("%s/pre-receive", own), *real_own = NULL, *real_hooks = NULL;
+	char *hooks = ask_git(dir, (const char *[]){"rev-parse", "--path-format=absolute", "--git-path", "hooks", NULL});
+	char *own = xasprintf("%s/hooks", dir), *path = xasprintf("%s/pre-receive", own), *real_own = NULL,
+	     *real_hooks = NULL;
 	int status = 0;
 
 	if (mkdir(own, 0777) < 0 && errno != EEXIST) {
@@ -136,11 +143,14 @@ static int install_hook(const char *dir)
 	real_own = realpath(own, NULL);
 	real_hooks = hooks ? realpath(hooks, NULL) : NULL;
 	if (!real_own || !real_hooks || strcmp(real_own, real_hooks) != 0) {
-		status = say_fatal("core.hooksPath sends git to '%s' for hooks: the one in '%s' would not run", hooks ? hooks : "?", own);
-		say_hint("take core.hooksPath out, or set it in this repository: git --git-dir=%s config core.hooksPath %s", dir, own);
+		status = say_fatal("core.hooksPath sends git to '%s' for hooks: the one in '%s' would not run",
+				   hooks ? hooks : "?", own);
+		say_hint("take core.hooksPath out, or set it in this repository: git --git-dir=%s config core.hooksPath %s",
+			 dir, own);
 	} else if (access(path, F_OK) == 0 && !is_ours(path)) {
 		status = say_fatal("'%s' is there and is somebody else's", path);
-		say_hint("let it end with `exec git-kv hook pre-receive` yourself (standard input must reach it), or move it away");
+		say_hint("let it end with `exec git-kv hook pre-receive` yourself (standard input must reach it), or move "
+			 "it away");
 	} else {
 		status = write_hook(path);
 	}
@@ -153,7 +163,8 @@ out:
 	return status;
 }
 
-/* --- init: configuration -------------------------------------------------------------------------------------------------------- */
+/* --- init: configuration
+ * -------------------------------------------------------------------------------------------------------- */
 
 static int configure(const char *dir, const char *upstream)
 {
@@ -166,36 +177,43 @@ static int configure(const char *dir, const char *upstream)
 	int status = 0;
 
 	for (size_t i = 0; i < sizeof(settings) / sizeof(*settings) && !status; i++)
-		status = git_there(dir, (const char *[]){"config", settings[i][0], settings[i][1], NULL});
+		status = call_git(dir, (const char *[]){"config", settings[i][0], settings[i][1], NULL});
 	for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden) && !status; i++) {
 		char *exact = xasprintf("^%s$", hidden[i]);
 
-		status = git_there(dir, (const char *[]){"config", "--replace-all", "transfer.hideRefs", hidden[i], exact, NULL});
+		status = call_git(dir,
+				  (const char *[]){"config", "--replace-all", "transfer.hideRefs", hidden[i], exact, NULL});
 		free(exact);
 	}
 	if (!status && upstream)
-		status = git_there(dir, (const char *[]){"config", "kv.upstream", upstream, NULL});
+		status = call_git(dir, (const char *[]){"config", "kv.upstream", upstream, NULL});
 	return status;
 }
 
 /* The state of another repository, once; refs/kv without force, as ledgers only grow. */
 static int mirror(const char *dir, const char *url)
 {
-	static const char *const specs[] = {"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", KV_REFS "*:" KV_REFS "*",
-					    KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL};
-	const char *const fetch[] = {"-c", "fetch.fsckObjects=true", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=",
-				     "--end-of-options", url, specs[0], specs[1], specs[2], specs[3], NULL};
-	char *there = git_says(dir, (const char *[]){"config", "--get", "remote.origin.url", NULL});
+	static const char *const specs[] = {"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*",
+					    KV_REFS "*:" KV_REFS "*", KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL};
+	const char *const fetch[] = {"-c",        "fetch.fsckObjects=true",
+				     "fetch",     "--quiet",
+				     "--no-tags", "--no-write-fetch-head",
+				     "--refmap=", "--end-of-options",
+				     url,         specs[0],
+				     specs[1],    specs[2],
+				     specs[3],    NULL};
+	char *there = ask_git(dir, (const char *[]){"config", "--get", "remote.origin.url", NULL});
 	int status = 0;
 
 	if (there && strcmp(there, url) != 0)
 		status = say_fatal("'%s' mirrors '%s' already", dir, there);
 	free(there);
 	if (!status)
-		status = git_there(dir, (const char *[]){"config", "remote.origin.url", url, NULL});
+		status = call_git(dir, (const char *[]){"config", "remote.origin.url", url, NULL});
 	for (size_t i = 0; specs[i] && !status; i++)
-		status = git_there(dir, (const char *[]){"config", i ? "--add" : "--replace-all", "remote.origin.fetch", specs[i], NULL});
-	return status ? status : git_there(dir, fetch);
+		status = call_git(dir, (const char *[]){"config", i ? "--add" : "--replace-all", "remote.origin.fetch",
+							specs[i], NULL});
+	return status ? status : call_git(dir, fetch);
 }
 
 static int init(const struct kv *kv, const char *dir, const char *mirror_url, const char *upstream)
@@ -213,7 +231,8 @@ static int init(const struct kv *kv, const char *dir, const char *mirror_url, co
 	return status;
 }
 
-/* --- sync ----------------------------------------------------------------------------------------------------------------------- */
+/* --- sync
+ * ----------------------------------------------------------------------------------------------------------------------- */
 
 /*
  * Takes over what the upstream has and this repository has not: after somebody else wrote there.  Fast-forward alone, by
@@ -227,26 +246,28 @@ static int sync_upstream(struct kv *kv)
 
 	if (status)
 		return status;
-	url = git_says(kv->gitdir, (const char *[]){"config", "--get", "kv.upstream", NULL});
+	url = ask_git(kv->gitdir, (const char *[]){"config", "--get", "kv.upstream", NULL});
 	if (!url) {
 		say_error("'%s' has no kv.upstream", kv->gitdir);
 		return KV_FATAL;
 	}
 	run_git(&r, kv->gitdir, 0, 0,
-		(const char *[]){"-c", "fetch.fsckObjects=true", "fetch", "--no-tags", "--no-write-fetch-head", "--refmap=", "--end-of-options", url,
-				 KV_REFS "*:" KV_REFS "*", KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL});
+		(const char *[]){"-c", "fetch.fsckObjects=true", "fetch", "--no-tags", "--no-write-fetch-head", "--refmap=",
+				 "--end-of-options", url, KV_REFS "*:" KV_REFS "*", KV_ARCHIVE "*:" KV_ARCHIVE "*", NULL});
 	if (r.status) {
 		status = strstr(r.err, "[rejected]") ? KV_CONFLICT : KV_IO;
 		run_complain(&r);
-		say_error(status == KV_CONFLICT ? "a namespace has commits that the other side has not, both ways; it is left as it is"
-						: "cannot fetch from the upstream");
+		say_error(status == KV_CONFLICT
+				  ? "a namespace has commits that the other side has not, both ways; it is left as it is"
+				  : "cannot fetch from the upstream");
 	}
 	run_release(&r);
 	free(url);
 	return status;
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------------------- */
+/* --- the command
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 int cmd_stargate(struct kv *kv, int argc, char **argv)
 {

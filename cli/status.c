@@ -10,7 +10,7 @@ static const char status_usage[] = "usage: git kv status [<options>]";
 
 struct state {
 	struct ledger_tip tip;
-	char *remote;		/* NULL: writes stay here */
+	char *remote;            /* NULL: writes stay here */
 	struct ledger_oid track; /* what the remote had when last asked; zero: nothing known */
 	uint64_t ahead, behind;
 };

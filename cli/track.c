@@ -15,7 +15,8 @@ int ref_read(struct kv *kv, const char *ref, struct ledger_oid *out)
 	struct run r;
 	int status = 0;
 
-	if (run_git(&r, kv->gitdir, 0, 0, (const char *[]){"rev-parse", "--verify", "--quiet", "--end-of-options", ref, NULL}) == 0) {
+	if (run_git(&r, kv->gitdir, 0, 0,
+		    (const char *[]){"rev-parse", "--verify", "--quiet", "--end-of-options", ref, NULL}) == 0) {
 		if (ledger_oid_parse(&oid, r.out, strcspn(r.out, "\n")) != 0) {
 			say_error("cannot understand what `git rev-parse %s` prints", ref);
 			status = KV_IO;
@@ -55,7 +56,8 @@ bool is_ancestor(struct kv *kv, const struct ledger_oid *a, const struct ledger_
 	if (ledger_oid_eq(a, b))
 		return true;
 	yes = run_git(&r, kv->gitdir, 0, 0,
-		      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(ah, a), ledger_oid_fmt(bh, b), NULL}) == 0;
+		      (const char *[]){"merge-base", "--is-ancestor", ledger_oid_fmt(ah, a), ledger_oid_fmt(bh, b), NULL}) ==
+	      0;
 	run_release(&r);
 	return yes;
 }
@@ -86,8 +88,17 @@ static int forget(struct kv *kv, const char *track, char **why)
 int track_fetch(struct kv *kv, const char *remote, const char *ns, struct ledger_oid *out, char **why)
 {
 	char *track = xasprintf(KV_TRACK "%s/%s", remote, ns), *spec = xasprintf("+" KV_REFS "%s:%s", ns, track);
-	const char *const argv[] = {"fetch",	   "--quiet",  "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance",
-				    "--no-recurse-submodules", "--refmap=", "--end-of-options", remote, spec, NULL};
+	const char *const argv[] = {"fetch",
+				    "--quiet",
+				    "--no-tags",
+				    "--no-write-fetch-head",
+				    "--no-auto-maintenance",
+				    "--no-recurse-submodules",
+				    "--refmap=",
+				    "--end-of-options",
+				    remote,
+				    spec,
+				    NULL};
 	int status = KV_IO;
 	struct run r;
 

@@ -39,18 +39,42 @@ int write_report(const struct kv *kv, const struct ledger_change *c, int rc, con
 	return KV_OK;
 }
 
+/* Nothing to do, here: the expectations are checked all the same. */
+static int check_only(struct kv *kv, const struct ledger_change *c, struct ledger_result *res)
+{
+	struct ledger_tip tip;
+	int rc = ledger_tip(kv->ledger, c->ns, &tip);
+
+	if (rc != LEDGER_ENOTFOUND)
+		return rc ? rc : ledger_build(kv->ledger, c, &tip.commit, res);
+	return write_on_nothing(c, res);
+}
+
+int write_on_nothing(const struct ledger_change *c, struct ledger_result *res)
+{
+	for (size_t i = 0; i < c->nexpects; i++)
+		if (c->expects[i].what != LEDGER_EXPECT_ABSENT) {
+			res->reason = (enum ledger_reason)c->expects[i].what;
+			res->index = i;
+			return LEDGER_ECONFLICT;
+		}
+	return 0;
+}
+
 int write_change(struct kv *kv, const struct ledger_change *c, const struct what *what)
 {
 	struct ledger_result res = {0};
 	char *remote = NULL;
-	int status = remote_choose(kv, &remote);
+	int status = remote_choose(kv, &remote), rc;
 
 	if (status)
 		return status;
-	if (remote)
+	if (remote) {
 		status = remote_write(kv, remote, c, what);
-	else
-		status = write_report(kv, c, ledger_commit(kv->ledger, c, &res), &res, what);
+	} else {
+		rc = c->nedits ? ledger_commit(kv->ledger, c, &res) : check_only(kv, c, &res);
+		status = write_report(kv, c, rc, &res, what);
+	}
 	free(remote);
 	return status;
 }
@@ -150,9 +174,8 @@ static int del_keys(struct kv *kv, char **keys, size_t n, bool missing_ok, const
 	int status;
 
 	for (size_t i = 0; i < n; i++)
-		edits[i] = (struct ledger_edit){.op = LEDGER_DELETE,
-						.flags = LEDGER_PRUNE | (missing_ok ? LEDGER_MISSING_OK : 0u),
-						.path = keys[i]};
+		edits[i] = (struct ledger_edit){
+			.op = LEDGER_DELETE, .flags = LEDGER_PRUNE | (missing_ok ? LEDGER_MISSING_OK : 0u), .path = keys[i]};
 	status = write_change(kv, &c, &(struct what){.text = "cannot delete"});
 	free(edits);
 	return status;

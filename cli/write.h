@@ -14,12 +14,12 @@ struct expects {
 };
 
 /* The rows of an option table that fill `list` (struct opt_list *). */
-#define EXPECT_OPTIONS(list)                                                                                                 \
-	{0, "expect-tree", OPT_LIST, (list), "OID", "only if the namespace's tree is OID"},                                  \
-	    {0, "expect-commit", OPT_LIST, (list), "OID", "only if the namespace's tip is OID"},                             \
-	    {0, "expect-version", OPT_LIST, (list), "N", "only if the namespace is at version N"},                           \
-	{                                                                                                                    \
-		0, "expect-blob", OPT_LIST, (list), "[KEY=]OID|absent", "only if the key's value is OID, or the key absent"  \
+#define EXPECT_OPTIONS(list)                                                                                                \
+	{0, "expect-tree", OPT_LIST, (list), "OID", "only if the namespace's tree is OID"},                                 \
+		{0, "expect-commit", OPT_LIST, (list), "OID", "only if the namespace's tip is OID"},                        \
+		{0, "expect-version", OPT_LIST, (list), "N", "only if the namespace is at version N"},                      \
+	{                                                                                                                   \
+		0, "expect-blob", OPT_LIST, (list), "[KEY=]OID|absent", "only if the key's value is OID, or the key absent" \
 	}
 
 /*
@@ -38,14 +38,24 @@ void expects_release(struct expects *e);
 int input_value(struct kv *kv, int fd, const char *name, struct ledger_value **out);
 int input_file(struct kv *kv, const char *path, struct ledger_value **out); /* "-": stdin */
 
+_Static_assert((int)LEDGER_REASON_TREE == (int)LEDGER_EXPECT_TREE &&
+		       (int)LEDGER_REASON_COMMIT == (int)LEDGER_EXPECT_COMMIT &&
+		       (int)LEDGER_REASON_VERSION == (int)LEDGER_EXPECT_VERSION &&
+		       (int)LEDGER_REASON_BLOB == (int)LEDGER_EXPECT_BLOB &&
+		       (int)LEDGER_REASON_ABSENT == (int)LEDGER_EXPECT_ABSENT,
+	       "an expectation that does not hold is cast to its reason");
+
 /* How a change is called in errors. */
 struct what {
-	const char *text;	    /* "cannot set 'a'" */
+	const char *text;           /* "cannot set 'a'" */
 	const unsigned long *lines; /* of each edit in the file `text`; NULL: edits have no lines */
 };
 
 /* Makes the change here or, where a remote is set, there (remote.h); says how it went.  Returns the exit status. */
 int write_change(struct kv *kv, const struct ledger_change *c, const struct what *what);
+/* A change without edits on an absent namespace: that is what "absent" expects, and no other expectation.  As
+ * ledger_commit(). */
+int write_on_nothing(const struct ledger_change *c, struct ledger_result *res);
 /* Says how a change went that somebody else made; `rc` as ledger_commit() gives it. */
 int write_report(const struct kv *kv, const struct ledger_change *c, int rc, const struct ledger_result *res,
 		 const struct what *what);

@@ -63,7 +63,9 @@ static uint64_t now_ms(void)
  */
 static void pause_before(unsigned try, unsigned *seed)
 {
-	unsigned top = try < 5 ? 1000u << try : 20000u;
+	unsigned top = try < 5 ? 1000u <<
+	try:
+		20000u;
 	struct timespec t = {0, (long)(top / 2 + (unsigned)rand_r(seed) % top) * 1000};
 
 	nanosleep(&t, NULL);

@@ -236,8 +236,8 @@ static int check_commit(struct ledger_guard *g, git_commit *c, const struct floo
 	int has = trailer(git_commit_message(c), version);
 
 	if (parents > 1)
-		return guard_find(g, LEDGER_RULE_MERGE, "commit %.10s has %u parents: a ledger is linear", git_oid_tostr_s(git_commit_id(c)),
-				  parents);
+		return guard_find(g, LEDGER_RULE_MERGE, "commit %.10s has %u parents: a ledger is linear",
+				  git_oid_tostr_s(git_commit_id(c)), parents);
 	if (has != 1)
 		return guard_find(g, LEDGER_RULE_VERSION, "commit %.10s has %s", git_oid_tostr_s(git_commit_id(c)),
 				  has ? "a malformed KV-Version trailer, or two" : "no KV-Version trailer");
@@ -246,7 +246,8 @@ static int check_commit(struct ledger_guard *g, git_commit *c, const struct floo
 	 * ends the walk of a forced push early instead of at the beginning of history.
 	 */
 	if (!floor->none && (parents == 0 || *version <= floor->version))
-		return guard_find(g, LEDGER_RULE_FORCE, "the push does not build on the present tip (commit %.10s, version %llu)",
+		return guard_find(g, LEDGER_RULE_FORCE,
+				  "the push does not build on the present tip (commit %.10s, version %llu)",
 				  git_oid_tostr_s(&floor->id), (unsigned long long)floor->version);
 	return 0;
 }
@@ -255,9 +256,10 @@ static int check_commit(struct ledger_guard *g, git_commit *c, const struct floo
 static int check_step(struct ledger_guard *g, git_commit *child, uint64_t version, git_commit *parent, uint64_t below)
 {
 	if (version != below + 1)
-		return guard_find(g, LEDGER_RULE_VERSION, "commit %.10s says KV-Version %llu; behind version %llu comes %llu",
-				  git_oid_tostr_s(git_commit_id(child)), (unsigned long long)version, (unsigned long long)below,
-				  (unsigned long long)below + 1);
+		return guard_find(g, LEDGER_RULE_VERSION,
+				  "commit %.10s says KV-Version %llu; behind version %llu comes %llu",
+				  git_oid_tostr_s(git_commit_id(child)), (unsigned long long)version,
+				  (unsigned long long)below, (unsigned long long)below + 1);
 	return guard_trees(g, git_commit_tree_id(child), parent ? git_commit_tree_id(parent) : NULL);
 }
 
@@ -277,7 +279,8 @@ static int walk(struct ledger_guard *g, git_commit *c, const struct floor *floor
 			break;
 		}
 		if (git_commit_parent(&parent, c, 0)) {
-			rc = guard_find(g, LEDGER_RULE_COMMIT, "the parent of commit %.10s cannot be read", git_oid_tostr_s(git_commit_id(c)));
+			rc = guard_find(g, LEDGER_RULE_COMMIT, "the parent of commit %.10s cannot be read",
+					git_oid_tostr_s(git_commit_id(c)));
 			break;
 		}
 		if (!floor->none && git_oid_equal(git_commit_id(parent), &floor->id)) {

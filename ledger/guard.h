@@ -21,7 +21,7 @@ struct ledger_guard {
 	git_oid empty_tree;
 	struct guard_seen seen;
 	struct ledger_finding *finding; /* of the call that is under way */
-	struct ledger_oid commit;	/* the commit that is being looked at */
+	struct ledger_oid commit;       /* the commit that is being looked at */
 };
 
 /* Fills the finding; returns EFORBIDDEN. */

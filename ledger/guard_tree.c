@@ -6,14 +6,15 @@
  * work list instead of recursion, and the set of trees already found good, bound what a hostile push can cost: neither
  * ten thousand levels nor a tree that names the same subtree a thousand times at each of ten levels does harm.
  */
-#include "guard.h"
 #include "fail.h"
+#include "guard.h"
 
 #include <ledger/change.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* --- trees already found good ------------------------------------------------------------------------------------------- */
+/* --- trees already found good -------------------------------------------------------------------------------------------
+ */
 
 void guard_seen_release(struct guard_seen *s)
 {
@@ -71,7 +72,8 @@ static int seen_add(struct guard_seen *s, const git_oid *id)
 	return 0;
 }
 
-/* --- one entry ---------------------------------------------------------------------------------------------------------- */
+/* --- one entry ----------------------------------------------------------------------------------------------------------
+ */
 
 struct entry {
 	unsigned mode;
@@ -124,8 +126,8 @@ static int check_name(struct ledger_guard *g, const struct entry *e, bool root)
 
 	if (!rc && !(root && e->len == 3 && memcmp(e->name, ".kv", 3) == 0))
 		return 0;
-	return guard_find(g, LEDGER_RULE_NAME, "'%.*s' cannot be a key's name%s", (int)(e->len < 300 ? e->len : 300), e->name,
-			  rc == LEDGER_ENAMETOOLONG ? ": longer than 255 bytes" : "");
+	return guard_find(g, LEDGER_RULE_NAME, "'%.*s' cannot be a key's name%s", (int)(e->len < 300 ? e->len : 300),
+			  e->name, rc == LEDGER_ENAMETOOLONG ? ": longer than 255 bytes" : "");
 }
 
 static int check_kind(struct ledger_guard *g, const struct entry *e)
@@ -137,20 +139,21 @@ static int check_kind(struct ledger_guard *g, const struct entry *e)
 	if (e->mode == MODE_TREE)
 		want = GIT_OBJECT_TREE;
 	else if (e->mode != 0100644 && e->mode != 0100755 && e->mode != 0120000)
-		return guard_find(g, LEDGER_RULE_TREE, "'%.*s' has mode %06o: a ledger holds files, links and directories", len, e->name,
-				  e->mode);
+		return guard_find(g, LEDGER_RULE_TREE, "'%.*s' has mode %06o: a ledger holds files, links and directories",
+				  len, e->name, e->mode);
 	if (git_oid_equal(&e->id, &g->empty_tree) && want == GIT_OBJECT_TREE)
 		return 0;
 	if (git_odb_read_header(&size, &type, g->odb, &e->id))
 		return guard_find(g, LEDGER_RULE_TREE, "'%.*s' names object %.10s, which is not there", len, e->name,
 				  git_oid_tostr_s(&e->id));
 	if (type != want)
-		return guard_find(g, LEDGER_RULE_TREE, "'%.*s' names object %.10s, which is a %s", len, e->name, git_oid_tostr_s(&e->id),
-				  git_object_type2string(type));
+		return guard_find(g, LEDGER_RULE_TREE, "'%.*s' names object %.10s, which is a %s", len, e->name,
+				  git_oid_tostr_s(&e->id), git_object_type2string(type));
 	return 0;
 }
 
-/* --- trees -------------------------------------------------------------------------------------------------------------- */
+/* --- trees --------------------------------------------------------------------------------------------------------------
+ */
 
 struct todo {
 	git_oid new, old;
@@ -208,8 +211,8 @@ static int check_tree(struct ledger_guard *g, const struct todo *t, git_odb_obje
 		if (!next_entry(&p, end, &e))
 			return guard_find(g, LEDGER_RULE_TREE, "tree %.10s is malformed", git_oid_tostr_s(&t->new));
 		if (before.name && order(&before, &e) >= 0)
-			return guard_find(g, LEDGER_RULE_TREE, "tree %.10s is not sorted, or has '%.*s' twice", git_oid_tostr_s(&t->new),
-					  (int)(e.len < 255 ? e.len : 255), e.name);
+			return guard_find(g, LEDGER_RULE_TREE, "tree %.10s is not sorted, or has '%.*s' twice",
+					  git_oid_tostr_s(&t->new), (int)(e.len < 255 ? e.len : 255), e.name);
 		/* A file and a directory of one name do not meet in the order: "a", then "a.b", then "a/". */
 		before = e;
 		rc = check_name(g, &e, t->root);
@@ -242,10 +245,12 @@ static int check_twice(struct ledger_guard *g, const struct todo *t, git_odb_obj
 			continue;
 		file = e;
 		/* All names between "a" and "a/" begin with "a" and a byte below '/'. */
-		while (q < end && next_entry(&q, end, &next) && next.len >= file.len && memcmp(next.name, file.name, file.len) == 0) {
+		while (q < end && next_entry(&q, end, &next) && next.len >= file.len &&
+		       memcmp(next.name, file.name, file.len) == 0) {
 			if (next.len == file.len)
-				return guard_find(g, LEDGER_RULE_TREE, "tree %.10s has '%.*s' twice", git_oid_tostr_s(&t->new),
-						  (int)(file.len < 255 ? file.len : 255), file.name);
+				return guard_find(g, LEDGER_RULE_TREE, "tree %.10s has '%.*s' twice",
+						  git_oid_tostr_s(&t->new), (int)(file.len < 255 ? file.len : 255),
+						  file.name);
 			if ((unsigned char)next.name[file.len] >= '/')
 				break;
 		}

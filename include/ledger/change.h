@@ -12,14 +12,15 @@
 #include <ledger/ledger.h>
 
 enum ledger_op {
-	LEDGER_SET,	 /* path := value, with `kind`; replaces a key, never a directory (EISDIR) */
-	LEDGER_APPEND,	 /* the bytes of `value` go behind the value that is there; absent: as LEDGER_SET */
-	LEDGER_DELETE,	 /* a key (EISDIR on a directory) */
-	LEDGER_MKDIR,	 /* an empty directory: an entry that points to the empty tree; EEXISTS */
-	LEDGER_RMDIR,	 /* only when empty: ENOTEMPTY; ENOTDIR on a key */
-	LEDGER_RENAME,	 /* `path` to `to`, key or directory with all in it, as rename(2): replaces a key or an empty directory */
+	LEDGER_SET,    /* path := value, with `kind`; replaces a key, never a directory (EISDIR) */
+	LEDGER_APPEND, /* the bytes of `value` go behind the value that is there; absent: as LEDGER_SET */
+	LEDGER_DELETE, /* a key (EISDIR on a directory) */
+	LEDGER_MKDIR,  /* an empty directory: an entry that points to the empty tree; EEXISTS */
+	LEDGER_RMDIR,  /* only when empty: ENOTEMPTY; ENOTDIR on a key */
+	LEDGER_RENAME, /* `path` to `to`, key or directory with all in it, as rename(2): replaces a key or an empty directory
+			*/
 	LEDGER_EXCHANGE, /* swaps `path` and `to`; both must be there */
-	LEDGER_CHMOD,	 /* gives the key at `path` the kind FILE or EXEC */
+	LEDGER_CHMOD,    /* gives the key at `path` the kind FILE or EXEC */
 };
 
 /* What must hold of the key at `path` for an edit to be made; else LEDGER_ECONFLICT. */
@@ -33,28 +34,28 @@ enum ledger_edit_flag {
 	LEDGER_PARENTS = 1 << 0,    /* SET, APPEND, MKDIR: make missing directories on the way (else ENOTFOUND) */
 	LEDGER_NOREPLACE = 1 << 1,  /* RENAME: EEXISTS when `to` is there */
 	LEDGER_KEEP_KIND = 1 << 2,  /* SET, APPEND: a key that is there keeps FILE or EXEC; `kind` is for a new one */
-	LEDGER_PRUNE = 1 << 3,	    /* DELETE: also the directories that this empties */
+	LEDGER_PRUNE = 1 << 3,      /* DELETE: also the directories that this empties */
 	LEDGER_MISSING_OK = 1 << 4, /* DELETE: an absent key is no error */
 };
 
 struct ledger_edit {
 	enum ledger_op op;
-	unsigned flags;		  /* enum ledger_edit_flag */
-	const char *path;	  /* inside the namespace */
-	const char *to;		  /* RENAME, EXCHANGE */
-	enum ledger_kind kind;	  /* SET, APPEND, CHMOD; for SET also LEDGER_LINK, with the target as value */
+	unsigned flags;             /* enum ledger_edit_flag */
+	const char *path;           /* inside the namespace */
+	const char *to;             /* RENAME, EXCHANGE */
+	enum ledger_kind kind;      /* SET, APPEND, CHMOD; for SET also LEDGER_LINK, with the target as value */
 	struct ledger_value *value; /* SET, APPEND; borrowed */
 	enum ledger_base base_rule;
-	struct ledger_oid base;	  /* BASE_BLOB */
+	struct ledger_oid base; /* BASE_BLOB */
 };
 
 /* An expectation: the state that a writer says it read.  Several in one change must all hold. */
 enum ledger_expect_what {
 	LEDGER_EXPECT_TREE = 1, /* the tip's tree is `oid` */
-	LEDGER_EXPECT_COMMIT,	/* the tip is `oid` */
-	LEDGER_EXPECT_VERSION,	/* the tip's version is `version` */
-	LEDGER_EXPECT_BLOB,	/* the key `path` is there and its blob is `oid` */
-	LEDGER_EXPECT_ABSENT,	/* nothing is at `path` */
+	LEDGER_EXPECT_COMMIT,   /* the tip is `oid` */
+	LEDGER_EXPECT_VERSION,  /* the tip's version is `version` */
+	LEDGER_EXPECT_BLOB,     /* the key `path` is there and its blob is `oid` */
+	LEDGER_EXPECT_ABSENT,   /* nothing is at `path` */
 };
 
 struct ledger_expect {
@@ -67,7 +68,7 @@ struct ledger_expect {
 /* Who makes the change. */
 struct ledger_actor {
 	const char *name, *email; /* NULL: user.name, user.email of the repository, else the account of `uid`, user@host */
-	const char *comm;	  /* program name for the KV-Client trailer; NULL: no trailer */
+	const char *comm;         /* program name for the KV-Client trailer; NULL: no trailer */
 	pid_t pid;
 	uid_t uid;
 };
@@ -80,7 +81,7 @@ struct ledger_change {
 	size_t nexpects;
 	struct ledger_actor actor;
 	const char *message; /* first lines of the commit message; NULL: "set PATH", "delete PATH", "rename A -> B", ... */
-	bool create;	     /* make the namespace when it is absent (else ENOTFOUND); its first commit then has the edits */
+	bool create;         /* make the namespace when it is absent (else ENOTFOUND); its first commit then has the edits */
 };
 
 /* Why a change was refused. */
@@ -92,18 +93,21 @@ enum ledger_reason {
 	LEDGER_REASON_BLOB,   /* the key has another value, or none, than expected */
 	LEDGER_REASON_ABSENT, /* the key was expected absent and is there */
 	LEDGER_REASON_BASE,   /* an edit's base: the key changed since its value was read */
-	LEDGER_REASON_EDIT,   /* no conflict: an edit's own condition, the code says which; of the result `index` alone is set */
+	LEDGER_REASON_EDIT, /* no conflict: an edit's own condition, the code says which; of the result `index` alone is set
+			     */
 };
 
 const char *ledger_reason_name(enum ledger_reason r); /* "tree", "blob", ...; static */
 
 struct ledger_result {
-	struct ledger_tip tip; /* success: the state that the change made (or found, when !changed); conflict: what is there */
-	bool changed;	       /* false: every edit was already so; no commit was made */
-	/* Success: blob of the last edit's path after it (zero: none).  Conflict about a key: its blob there (zero: absent). */
+	struct ledger_tip
+		tip;  /* success: the state that the change made (or found, when !changed); conflict: what is there */
+	bool changed; /* false: every edit was already so; no commit was made */
+	/* Success: blob of the last edit's path after it (zero: none).  Conflict about a key: its blob there (zero: absent).
+	 */
 	struct ledger_oid blob;
 	enum ledger_reason reason; /* conflict */
-	size_t index;		   /* conflict: which of expects (TREE..ABSENT) or edits (BASE) it was */
+	size_t index;              /* conflict: which of expects (TREE..ABSENT) or edits (BASE) it was */
 };
 
 /*
@@ -130,7 +134,8 @@ int ledger_build(struct ledger *l, const struct ledger_change *c, const struct l
 
 /* --- namespaces as a whole; each with the expectations of its caller (may be NULL, 0) ------------------------------- */
 
-/* Creates refs/kv/<ns>: a first commit of the empty tree.  EEXISTS (also a namespace above or below it), EINVALID, EFORBIDDEN. */
+/* Creates refs/kv/<ns>: a first commit of the empty tree.  EEXISTS (also a namespace above or below it), EINVALID,
+ * EFORBIDDEN. */
 int ledger_ns_create(struct ledger *l, const char *ns, const struct ledger_actor *a, struct ledger_tip *out);
 
 /*
@@ -150,7 +155,8 @@ int ledger_ns_restore(struct ledger *l, const char *ns, uint64_t version, struct
 /* Archived states: `each(arg, ns, version)`, as ledger_ns_each(). */
 int ledger_ns_archived_each(struct ledger *l, int (*each)(void *arg, const char *ns, uint64_t version), void *arg);
 
-/* Is `name` fit as one component of a path?  0, EINVALID ("", with '/'), EFORBIDDEN (., .., .git as git sees it), ENAMETOOLONG. */
+/* Is `name` fit as one component of a path?  0, EINVALID ("", with '/'), EFORBIDDEN (., .., .git as git sees it),
+ * ENAMETOOLONG. */
 int ledger_name_check(const char *name, size_t len);
 
 #endif

@@ -29,7 +29,7 @@ const char *ledger_rule_name(enum ledger_rule r); /* static */
 struct ledger_finding {
 	enum ledger_rule rule;
 	struct ledger_oid commit; /* the commit that breaks it */
-	char text[600];		  /* one sentence, without control bytes */
+	char text[600];           /* one sentence, without control bytes */
 };
 
 /*
