@@ -10,6 +10,7 @@
 #include "run.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,8 @@ struct answer {
 	char *summary; /* behind it: "[rejected] (stale info)" */
 	bool acked;    /* "ok" for our ref, commit and number of expectations */
 	bool conflict, refused;
+	bool no_options; /* the remote takes no push options */
+	bool cut;        /* the connection ended before its time */
 };
 
 /* " name=VALUE" in a machine line; VALUE ends at a space. */
@@ -150,6 +153,21 @@ static void read_stdout(struct answer *ans, const struct push *p, char *out)
 	}
 }
 
+/*
+ * What has no status line.  A lease that is stale, together with push options, makes git 2.39 write the options to a
+ * receive-pack that has nothing to do and is gone already: it dies of the broken pipe before it can tell.
+ */
+static void read_failure(struct answer *ans, const struct run *r)
+{
+	static const char *const cuts[] = {"Broken pipe", "Connection reset", "hung up unexpectedly",
+					   "unexpected disconnect", "early EOF"};
+
+	ans->no_options = strstr(r->err, "does not support push options") != NULL;
+	ans->cut = r->status == 128 + SIGPIPE;
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++)
+		ans->cut |= strstr(r->err, cuts[i]) != NULL;
+}
+
 /* Every face of a lost race that git has: the lease, the check before sending, and the server's lock. */
 static bool lost_race(const char *summary)
 {
@@ -184,11 +202,11 @@ static enum push_outcome judge(const struct answer *ans, struct push *p, const s
 			p->reason = xstrdup("it accepted the push without a word that the expectations were checked");
 			return PUSH_UNVERIFIED;
 		}
-		p->duplicate = ans->flag == '=';
 		return PUSH_LANDED;
 	}
 	p->reason = xstrdup(why);
-	if (strstr(why, "does not support push options"))
+	p->cut = ans->cut;
+	if (ans->no_options)
 		return PUSH_NO_GUARD;
 	return PUSH_UNKNOWN;
 }
@@ -204,6 +222,7 @@ enum push_outcome push_run(struct kv *kv, struct push *p)
 	request(&a, p);
 	run_git(&r, kv->gitdir, 0, 0, a.v);
 	why = run_reason(&r);
+	read_failure(&ans, &r);
 	read_stderr(&ans, p, r.err);
 	read_stdout(&ans, p, r.out);
 	o = judge(&ans, p, &r, why);

@@ -10,6 +10,7 @@
 
 #define PUSH_TRIES 100  /* lost races before a change gives up: by then others made a hundred commits */
 #define REFUSED_TRIES 8 /* the same, while the remote stands still: its lock is held, or its disk fails */
+#define CUT_TRIES 3
 #define BACKOFF_MS 5
 #define BACKOFF_MAX_MS 400
 
@@ -53,7 +54,9 @@ struct trip {
 	bool fresh;              /* the remote was asked for it since the command began */
 	struct ledger_oid local; /* the local ref; zero: absent */
 	struct ledger_result res;
+	bool built;           /* `res` is a commit on `base`, not to be made anew: it may have been sent already */
 	unsigned lost, still; /* races lost; those of them after which the remote had not moved */
+	unsigned cuts;        /* connections that ended in the middle, while the remote did not move */
 };
 
 static int ask_remote(struct trip *t)
@@ -123,6 +126,12 @@ static int gave_up(struct trip *t, const struct push *p)
 	return KV_CONFLICT;
 }
 
+/* Is what we sent in the remote's history?  It may be, from an earlier push that had no answer. */
+static bool is_there(const struct trip *t)
+{
+	return !ledger_oid_is_zero(&t->base) && is_ancestor(t->kv, &t->res.tip.commit, &t->base);
+}
+
 /* Somebody else was first, or so it seems: look, wait a little, and say whether to go on (-1) or how it ends. */
 static int lost(struct trip *t, const struct push *p)
 {
@@ -134,13 +143,21 @@ static int lost(struct trip *t, const struct push *p)
 	status = ask_remote(t);
 	if (status)
 		return status;
+	if (is_there(t))
+		return landed(t, p);
 	t->still = ledger_oid_eq(&before, &t->base) ? t->still + 1 : 0;
+	t->built = t->still > 0;
 	return t->lost >= PUSH_TRIES || t->still >= REFUSED_TRIES ? gave_up(t, p) : -1;
 }
 
-/* No answer.  The remote alone knows: our commit is in its history, or it is not. */
+/*
+ * No answer.  The remote alone knows: our commit is in its history, or it is not.  If not, and the remote has moved, it
+ * never will be: the push named the value that is gone.  If the remote has not moved, the same commit is sent again, and
+ * whichever of the two pushes lands is the one.
+ */
 static int unknown(struct trip *t, struct push *p)
 {
+	struct ledger_oid before = t->base;
 	char hex[LEDGER_OID_HEXSIZE + 1], *why = NULL;
 
 	if (track_fetch(t->kv, t->remote, t->c->ns, &t->base, &why) != 0) {
@@ -152,9 +169,16 @@ static int unknown(struct trip *t, struct push *p)
 		return KV_IO;
 	}
 	t->fresh = true;
-	if (!ledger_oid_is_zero(&t->base) && is_ancestor(t->kv, &t->res.tip.commit, &t->base))
+	if (is_there(t))
 		return landed(t, p);
-	say_error("%s: '%s' did not take it: %s; nothing changed", t->what->text, t->remote, p->reason);
+	t->built = ledger_oid_eq(&before, &t->base);
+	if (!t->built && t->lost++ < PUSH_TRIES)
+		return -1;
+	if (p->cut && t->cuts++ < CUT_TRIES) {
+		backoff(t->cuts, BACKOFF_MS, BACKOFF_MAX_MS);
+		return -1;
+	}
+	say_error("%s: '%s' did not take it: %s", t->what->text, t->remote, p->reason);
 	say_remarks(p);
 	return KV_IO;
 }
@@ -167,6 +191,7 @@ static int refused(struct trip *t, const struct push *p)
 	/* A hook that declines without a machine line may have lost a race of its own. */
 	if (track_fetch(t->kv, t->remote, t->c->ns, &t->base, &why) == 0 && !ledger_oid_eq(&before, &t->base)) {
 		t->fresh = true;
+		t->built = false;
 		t->lost++;
 		return t->lost >= PUSH_TRIES ? gave_up(t, p) : -1;
 	}
@@ -238,6 +263,9 @@ static int one_round(struct trip *t)
 	bool nothing = !t->c->nedits && !t->c->create && ledger_oid_is_zero(&t->base);
 	int rc = 0;
 
+	if (follows && t->built)
+		return send(t);
+	t->built = false;
 	memset(&t->res, 0, sizeof(t->res));
 	if (follows)
 		rc = nothing ? write_on_nothing(t->c, &t->res) : ledger_build(t->kv->ledger, t->c, &t->base, &t->res);

@@ -55,10 +55,10 @@ struct push {
 	size_t nexpects;
 	bool probe; /* ask for the hook's greeting instead */
 	/* Out; release with push_release(). */
-	bool greeted;   /* probe: there is a Stargate */
-	bool duplicate; /* the ref was already at `new` */
-	char *reason;   /* one sentence, for all but LANDED */
-	char *remarks;  /* what the remote's hooks said to people, lines with "remote: " */
+	bool greeted;  /* probe: there is a Stargate */
+	bool cut;      /* UNKNOWN: the connection ended in the middle: worth another try */
+	char *reason;  /* one sentence, for all but LANDED */
+	char *remarks; /* what the remote's hooks said to people, lines with "remote: " */
 };
 
 enum push_outcome push_run(struct kv *kv, struct push *p);

@@ -30,6 +30,7 @@ static int set_config(struct kv *kv, const char *const argv[])
 static int add_refspec(struct kv *kv, const char *remote)
 {
 	char *var = xasprintf("remote.%s.fetch", remote), *spec = xasprintf("+" KV_REFS "*:" KV_TRACK "%s/*", remote);
+	bool have = false;
 	struct run r;
 	int status = 0;
 
@@ -37,8 +38,7 @@ static int add_refspec(struct kv *kv, const char *remote)
 	for (char *save = NULL, *line = strtok_r(r.out, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		char *colon = strrchr(line, ':');
 
-		if (strcmp(line, spec) == 0)
-			goto out;
+		have |= strcmp(line, spec) == 0;
 		if (colon && starts_with(colon + 1, KV_REFS)) {
 			say_error("%s is '%s': git would move namespaces here with every push, over commits made meanwhile",
 				  var, line);
@@ -47,7 +47,8 @@ static int add_refspec(struct kv *kv, const char *remote)
 			goto out;
 		}
 	}
-	status = set_config(kv, (const char *[]){"config", "--add", var, spec, NULL});
+	if (!have)
+		status = set_config(kv, (const char *[]){"config", "--add", var, spec, NULL});
 out:
 	run_release(&r);
 	free(spec);

@@ -264,14 +264,17 @@ void run_complain(const struct run *r)
 
 char *run_reason(const struct run *r)
 {
-	const char *best = NULL, *nl;
+	const char *before = r->err, *line = r->err, *nl;
 
-	for (const char *p = r->err; *p; p = *nl ? nl + 1 : nl) {
-		nl = strchrnul(p, '\n');
-		if (starts_with(p, "fatal: ") || starts_with(p, "error: "))
-			best = p + 7;
+	/* The first such line: those behind it tell that the other side hung up on that. */
+	for (; *line && !starts_with(line, "fatal: ") && !starts_with(line, "error: "); line = *nl ? nl + 1 : nl) {
+		nl = strchrnul(line, '\n');
+		before = line;
 	}
-	if (!best)
-		return *r->err ? xstrndup(r->err, strcspn(r->err, "\n")) : xasprintf("git ended with status %d", r->status);
-	return xstrndup(best, strcspn(best, "\n"));
+	if (!*r->err)
+		return xasprintf("git ended with status %d", r->status);
+	/* ssh says why in a line of its own, and then git that it could not read. */
+	if (!*line || (line != before && starts_with(line, "fatal: Could not read")))
+		return xstrndup(before, strcspn(before, "\n"));
+	return xstrndup(line + 7, strcspn(line + 7, "\n"));
 }

@@ -45,7 +45,7 @@ int run_close(FILE *f, pid_t pid);
 
 /* Copies what git said to stderr, each line as it is ("fatal: ..."); for the failed ones. */
 void run_complain(const struct run *r);
-/* The last line that begins with "fatal: " or "error: ", without that; malloc'ed; never NULL. */
+/* The line that says why it failed, without "fatal: " or "error: "; malloc'ed; never NULL. */
 char *run_reason(const struct run *r);
 
 /* Arguments that grow. */

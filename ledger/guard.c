@@ -112,39 +112,52 @@ int ledger_guard_config(struct ledger_guard *g, const char *name, char **out)
 
 /* --- versions --------------------------------------------------------------------------------------------------------- */
 
+/* The digits of a trailer's line, exactly as the ledger writes it (message.c) and reads it (tip.c). */
+static bool trailer_value(const char *p, const char *end, uint64_t *out)
+{
+	static const char name[] = "KV-Version: ";
+	uint64_t v = 0;
+
+	if ((size_t)(end - p) < sizeof(name) || memcmp(p, name, sizeof(name) - 1) != 0)
+		return false;
+	p += sizeof(name) - 1;
+	if (*p < '1' || *p > '9')
+		return false;
+	for (; p < end && *p >= '0' && *p <= '9'; p++) {
+		v = v * 10 + (uint64_t)(*p - '0');
+		if (v > INT64_MAX / 16)
+			return false;
+	}
+	*out = v;
+	return p == end || *p == '\n';
+}
+
 /*
  * The KV-Version trailer of a message's last paragraph: 1 found, 0 none, -1 malformed or more than one.  Lines of the
  * last paragraph alone count, as for git-interpret-trailers(1): a value pasted into the body is no trailer.
  */
 static int trailer(const char *message, uint64_t *out)
 {
-	static const char name[] = "KV-Version:";
-	const char *end = message + strlen(message), *p = message, *last = message;
+	static const char name[] = "kv-version";
+	const char *end = message + strlen(message), *last = message, *next;
 	int found = 0;
 
-	while (end > message && end[-1] == '\n')
+	while (end > message && (end[-1] == '\n' || end[-1] == ' '))
 		end--;
-	for (; p && p < end; p = memchr(p, '\n', (size_t)(end - p)), p = p ? p + 1 : NULL)
+	for (const char *p = message; p < end; p = next) {
+		next = memchr(p, '\n', (size_t)(end - p));
+		next = next ? next + 1 : end;
 		if (*p == '\n')
-			last = p + 1;
-	for (p = last; p && p < end; p = memchr(p, '\n', (size_t)(end - p)), p = p ? p + 1 : NULL) {
-		unsigned long long v = 0;
-		const char *d = p + sizeof(name) - 1;
-
+			last = next;
+	}
+	for (const char *p = last; p < end; p = next) {
+		next = memchr(p, '\n', (size_t)(end - p));
+		next = next ? next + 1 : end;
+		/* Whatever git would take for this trailer must be the one and right. */
 		if ((size_t)(end - p) < sizeof(name) - 1 || strncasecmp(p, name, sizeof(name) - 1) != 0)
 			continue;
-		while (d < end && (*d == ' ' || *d == '\t'))
-			d++;
-		if (found || d == end || *d < '1' || *d > '9')
+		if (found || !trailer_value(p, end, out))
 			return -1;
-		for (; d < end && *d >= '0' && *d <= '9'; d++)
-			if (__builtin_mul_overflow(v, 10ull, &v) || __builtin_add_overflow(v, (unsigned)(*d - '0'), &v))
-				return -1;
-		while (d < end && (*d == ' ' || *d == '\t' || *d == '\r'))
-			d++;
-		if (d < end && *d != '\n')
-			return -1;
-		*out = v;
 		found = 1;
 	}
 	return found;

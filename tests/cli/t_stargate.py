@@ -94,7 +94,7 @@ def accepted():
     c.git("push", "-q", "origin", root + ":refs/kv/team/app")
     # Everything outside refs/kv passes untouched: merges, force, deletion, what no ledger would take.
     merge = c.commit(EMPTY_TREE, root, two)
-    c.git("push", "-q", "origin", merge + ":refs/heads/x", root + ":refs/tags/t", merge + ":refs/kvx")
+    c.git("push", "-q", "origin", merge + ":refs/heads/x", root + ":refs/tags/t", merge + ":refs/kvx/y")
     c.git("push", "-q", "--force", "origin", root + ":refs/heads/x")
     c.git("push", "-q", "origin", ":refs/heads/x")
     hub.whole()
@@ -164,7 +164,7 @@ def names():
     hub, c = pair()
     hub.git("config", "receive.fsckObjects", "false")  # the hook alone
     tip, blob = c.ref(), c.blob(b"v")
-    for name in [".git", ".GIT", "git~1", ".git ", ".git.", ".g\u200cit", ".", "..", "a/b", "", "/", "x" * 256, ".kv", "../../x", ".git::$INDEX_ALLOCATION"]:
+    for name in [".git", ".GIT", "git~1", ".git ", ".git.", ".g\u200cit", ".", "..", "a/b", "/", "x" * 256, ".kv", "../../x", ".git::$INDEX_ALLOCATION"]:
         tree = c.raw_tree([("100644", name, blob)])
         deep = c.raw_tree([("40000", "a", c.raw_tree([("40000", "b", tree)]))])
         push_refused(hub, c, c.commit(tree, tip, version=3) + ":refs/kv/main", rule="name")
