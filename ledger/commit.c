@@ -120,10 +120,64 @@ static int stage_values(struct ledger *l, const struct ledger_change *c)
 	return 0;
 }
 
+/* The state to make large appends on beforehand; zero when there is none: the leader will say why. */
+static struct ledger_oid present_tree(struct ledger *l, const struct request *r)
+{
+	static const struct ledger_oid none;
+	struct ledger_oid commit = none;
+	struct tip_info info;
+	char ref[NAMES_REF_MAX];
+
+	if (r->base)
+		commit = *r->base;
+	else if (names_ref(ref, NAMES_KV, r->change->ns) || store_ref_read(l->store, ref, &commit))
+		return none;
+	return ledger_oid_is_zero(&commit) || tip_load(l, &commit, &info) ? none : info.tip.tree;
+}
+
+static bool appends(const struct ledger_change *c)
+{
+	for (size_t i = 0; i < c->nedits; i++)
+		if (c->edits[i].op == LEDGER_APPEND)
+			return true;
+	return false;
+}
+
+static void prepare_appends(struct ledger *l, struct request *r)
+{
+	struct ledger_oid root;
+
+	if (!appends(r->change))
+		return;
+	root = present_tree(l, r);
+	if (!ledger_oid_is_zero(&root))
+		r->appends = append_prepare(l, r->change, &root);
+}
+
+/* The tree before the commit; zero when it is the first. */
+static struct ledger_oid tree_before(struct ledger *l, const struct ledger_oid *commit)
+{
+	static const struct ledger_oid none;
+	struct tip_info info, parent;
+
+	if (tip_load(l, commit, &info) || ledger_oid_is_zero(&info.parent) || tip_load(l, &info.parent, &parent))
+		return none;
+	return parent.tip.tree;
+}
+
+static bool was_so(struct ledger *l, const struct ledger_oid *root, const char *path, const struct ledger_entry *e)
+{
+	struct ledger_entry before;
+
+	return !ledger_oid_is_zero(root) && !tree_walk(l, root, path, &before) && before.kind == e->kind &&
+	       ledger_oid_eq(&before.oid, &e->oid);
+}
+
 /* Times to the nanosecond of the keys that this change made; a huge change would only push others out. */
 static void note_times(struct ledger *l, const struct request *r)
 {
 	const struct ledger_change *c = r->change;
+	struct ledger_oid before = tree_before(l, &r->res.tip.commit);
 
 	for (size_t i = 0; i < c->nedits && i < 256; i++) {
 		const struct ledger_edit *e = &c->edits[i];
@@ -133,7 +187,8 @@ static void note_times(struct ledger *l, const struct request *r)
 			struct key_time t = {.commit = r->res.tip.commit, .time = r->res.tip.time};
 			struct ledger_entry there;
 
-			if (!paths[k] || tree_walk(l, &r->res.tip.tree, paths[k], &there))
+			if (!paths[k] || tree_walk(l, &r->res.tip.tree, paths[k], &there) ||
+			    was_so(l, &before, paths[k], &there))
 				continue;
 			t.entry = there.oid;
 			keytime_note(l, c->ns, paths[k], &t);
@@ -154,7 +209,9 @@ static int submit(struct ledger *l, struct request *r)
 		rc = stage_values(l, r->change);
 	if (rc)
 		return rc;
+	prepare_appends(l, r);
 	rc = lock_retry(l, attempt, r);
+	append_free(l, r->appends, r->change->nedits);
 	unstage_values(l, r->change, r->change->nedits);
 	if (rc)
 		return r->msg[0] ? ledger_fail(rc, "%s", r->msg) : rc;

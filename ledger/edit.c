@@ -215,9 +215,21 @@ static int slot_value(struct edit *e, const struct slot *s, struct ledger_value 
 	return rc == LEDGER_ENOTFOUND ? ledger_fail(LEDGER_ECORRUPT, "the value of '%s' is missing", s->name) : rc;
 }
 
-static int apply_append(struct edit *e, const struct ledger_edit *ed)
+static int grow(struct edit *e, const struct slot *s, struct ledger_value *tail, struct ledger_value **out)
 {
-	struct ledger_value *old, *v;
+	struct ledger_value *old;
+	int rc = slot_value(e, s, &old);
+
+	if (rc)
+		return rc;
+	rc = value_concat(e->l, old, tail, out);
+	ledger_value_unref(old);
+	return rc;
+}
+
+static int apply_append(struct edit *e, const struct ledger_edit *ed, const struct append *ready)
+{
+	struct ledger_value *v;
 	struct place at;
 	int rc = find(e, ed->path, ed->flags & LEDGER_PARENTS, &at);
 
@@ -231,11 +243,10 @@ static int apply_append(struct edit *e, const struct ledger_edit *ed)
 		slot_set(at.dir, at.slot, ed->kind, ledger_value_oid(ed->value), NULL, ledger_value_ref(ed->value));
 		return 0;
 	}
-	rc = slot_value(e, at.slot, &old);
-	if (rc)
-		return rc;
-	rc = value_concat(e->l, old, ed->value, &v);
-	ledger_value_unref(old);
+	if (ready && ready->result && ledger_oid_eq(&ready->from, &at.slot->oid))
+		v = ledger_value_ref(ready->result);
+	else
+		rc = grow(e, at.slot, ed->value, &v);
 	if (!rc)
 		slot_set(at.dir, at.slot, kind_for(ed, at.slot), ledger_value_oid(v), NULL, v);
 	return rc;
@@ -433,13 +444,13 @@ static int apply_exchange(struct edit *e, const struct ledger_edit *ed)
 	return 0;
 }
 
-int edit_apply(struct edit *e, const struct ledger_edit *ed)
+int edit_apply(struct edit *e, const struct ledger_edit *ed, const struct append *ready)
 {
 	switch (ed->op) {
 	case LEDGER_SET:
 		return apply_set(e, ed);
 	case LEDGER_APPEND:
-		return apply_append(e, ed);
+		return apply_append(e, ed, ready);
 	case LEDGER_DELETE:
 		return apply_delete(e, ed);
 	case LEDGER_MKDIR:

@@ -6,6 +6,7 @@
 #ifndef LEDGER_EDIT_H
 #define LEDGER_EDIT_H
 
+#include "append.h"
 #include "internal.h"
 
 struct edit;
@@ -27,8 +28,8 @@ void edit_free(struct edit *e); /* NULL is fine */
 /* What is at `path`; ENOTFOUND also where the way there is no directory. */
 int edit_lookup(struct edit *e, const char *path, struct ledger_entry *out);
 
-/* Makes one edit (not its base, which is checked before all edits). */
-int edit_apply(struct edit *e, const struct ledger_edit *ed);
+/* Makes one edit (not its base, which is checked before all edits).  `ready`: an append made beforehand, or NULL. */
+int edit_apply(struct edit *e, const struct ledger_edit *ed, const struct append *ready);
 
 /* Hands all new trees and values to the io, parts before wholes.  *root: the new state; the same as before: no change. */
 int edit_finish(struct edit *e, struct ledger_oid *root);

@@ -256,7 +256,7 @@ static int check_and_apply(struct group *g, struct request *r, struct group_ns *
 	if (!rc)
 		rc = bases_hold(e, &n->tip, c->edits, c->nedits, &r->res);
 	for (size_t i = 0; !rc && i < c->nedits; i++) {
-		rc = edit_apply(e, &c->edits[i]);
+		rc = edit_apply(e, &c->edits[i], r->appends ? &r->appends[i] : NULL);
 		if (rc) {
 			r->res.reason = LEDGER_REASON_EDIT;
 			r->res.index = i;
@@ -381,7 +381,9 @@ void group_run(struct ledger *l, struct request *first)
 		keep_trees(g);
 	/* What was answered on top of states that never came to be is void. */
 	for (struct request *r = first; rc && r; r = next_of(r))
-		if (r->ns && r->ns->moved)
+		if (r->ns && r->ns->moved) {
+			memset(&r->res, 0, sizeof(r->res));
 			set_answer(r, rc);
+		}
 	release(g);
 }

@@ -3,6 +3,7 @@
 #ifndef LEDGER_GROUP_H
 #define LEDGER_GROUP_H
 
+#include "append.h"
 #include "internal.h"
 
 /* A change that somebody waits for. */
@@ -11,6 +12,7 @@ struct request {
 	const struct ledger_change *change;
 	bool must_create; /* EEXISTS when the namespace is there */
 	const struct ledger_oid *base; /* ledger_build(): the commit to build on, no ref moves; else NULL */
+	struct append *appends; /* one for each edit, or NULL */
 	char who[IDENT_WHO_MAX];
 	struct ledger_result res;
 	int rc;

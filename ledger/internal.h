@@ -81,6 +81,8 @@ int tree_walk(struct ledger *l, const struct ledger_oid *root, const char *path,
 
 /* An unlinked file in the repository, or where temporary files go; the descriptor or a negative error. */
 int spool_open(struct ledger *l);
+/* As ledger_blob_size(). */
+int blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out);
 /* As ledger_value_get(). */
 int value_load(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out);
 /* A value of the bytes of `a` and then those of `b`. */

@@ -288,12 +288,11 @@ static int blob_header(struct ledger *l, const struct ledger_oid *oid, uint64_t 
 	return rc;
 }
 
-int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out)
+int blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out)
 {
 	uint64_t size;
 	int rc = 0;
 
-	ledger_error_clear();
 	if (!oidcache_get(l->sizes, oid, &size)) {
 		rc = blob_header(l, oid, &size);
 		if (!rc)
@@ -301,6 +300,15 @@ int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *o
 	}
 	if (!rc)
 		*out = size;
+	return rc;
+}
+
+int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out)
+{
+	int rc;
+
+	ledger_error_clear();
+	rc = blob_size(l, oid, out);
 	TRACE(rc, "%s", TRACE_OID(oid));
 	return rc;
 }

@@ -2,6 +2,8 @@
 /* Every kind of edit and every way in which it is refused. */
 #include "helper.h"
 
+#include <pthread.h>
+
 static const char *tree_of(struct fixture *f)
 {
 	return git(f, "ls-tree -rt --full-tree --format='%%(objectmode) %%(path)' refs/kv/app");
@@ -174,6 +176,39 @@ static void append_large(void **state)
 	ledger_value_unref(v);
 	free(big);
 	assert_string_equal(git(f, "cat-file -s refs/kv/app:big"), "10485770");
+}
+
+static void *append_big(void *arg)
+{
+	struct fixture *f = arg;
+
+	for (int i = 0; i < 3; i++)
+		assert_ok(append(f, i % 2 ? "small" : "big", "0123456789", NULL));
+	return NULL;
+}
+
+/* What was made beforehand on a value that is another by now is not taken. */
+static void append_large_at_once(void **state)
+{
+	enum { THREADS = 6, SIZE = 5 << 20 };
+	struct fixture *f = *state;
+	char *big = calloc(1, SIZE);
+	struct ledger_value *v;
+	struct ledger_edit e = {.op = LEDGER_SET, .path = "big", .kind = LEDGER_FILE};
+	pthread_t t[THREADS];
+
+	assert_ok(ledger_value_new(f->l, big, SIZE, &v));
+	free(big);
+	e.value = v;
+	assert_ok(change1(f->l, e, NULL, NULL));
+	ledger_value_unref(v);
+	for (int i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, append_big, f), 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	assert_string_equal(git(f, "cat-file -s refs/kv/app:big"), "5243000");
+	assert_string_equal(git(f, "cat-file -s refs/kv/app:small"), "60");
+	assert_int_equal(version(f), 19);
 }
 
 static void delete_keeps_the_directory(void **state)
@@ -403,7 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(set_replaces), test(set_same_is_no_commit), test(set_needs_parents), test(kinds), test(chmod_x),
-		test(append_goes_behind), test(append_large), test(delete_keeps_the_directory), test(delete_prunes),
+		test(append_goes_behind), test(append_large), test(append_large_at_once), test(delete_keeps_the_directory), test(delete_prunes),
 		test(directories), test(rename_keys), test(rename_same_content), test(rename_directories), test(exchange),
 		test(sorts_as_git), test(several_are_one_commit), test(bad_arguments), test(many_in_one),
 	};
