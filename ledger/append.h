@@ -12,7 +12,7 @@
 #include "internal.h"
 
 struct append {
-	struct ledger_oid from;	     /* the value that was there */
+	struct ledger_oid from;      /* the value that was there */
 	struct ledger_value *result; /* NULL: not made beforehand */
 };
 

@@ -139,7 +139,8 @@ int archive_find(struct ledger *l, const char *ns, uint64_t version, char ref[NA
 	if (rc || s.found)
 		return rc;
 	if (version)
-		return ledger_fail(LEDGER_ENOTFOUND, "the archive has no version %llu of '%s'", (unsigned long long)version, ns);
+		return ledger_fail(LEDGER_ENOTFOUND, "the archive has no version %llu of '%s'", (unsigned long long)version,
+				   ns);
 	return ledger_fail(LEDGER_ENOTFOUND, "the archive has no '%s'", ns);
 }
 

@@ -12,7 +12,10 @@ struct buf {
 	bool oom; /* an addition failed: `p` is incomplete */
 };
 
-#define BUF_INIT {NULL, 0, 0, false}
+#define BUF_INIT                  \
+	{                         \
+		NULL, 0, 0, false \
+	}
 
 void buf_release(struct buf *b);
 void buf_add(struct buf *b, const void *data, size_t len);

@@ -10,10 +10,10 @@
 
 struct config {
 	git_repository *repo; /* lock, when its configuration is looked at */
-	char *file;	      /* constant; the repository's own file */
+	char *file;           /* constant; the repository's own file */
 	pthread_mutex_t lock;
-	struct stat seen; /* lock; `name`, `email` are of this state of the file */
-	bool valid;	  /* lock */
+	struct stat seen;           /* lock; `name`, `email` are of this state of the file */
+	bool valid;                 /* lock */
 	char name[256], email[256]; /* lock */
 };
 

@@ -378,7 +378,9 @@ static int find_both(struct edit *e, const struct ledger_edit *ed, struct place 
 static int check_replace(struct edit *e, const struct ledger_edit *ed, struct slot *from, struct slot *to)
 {
 	if (!to->kind)
-		return to->hidden ? ledger_fail(LEDGER_EEXISTS, "'%s' is an entry that is not shown here (a submodule?)", ed->to) : 0;
+		return to->hidden ? ledger_fail(LEDGER_EEXISTS, "'%s' is an entry that is not shown here (a submodule?)",
+						ed->to)
+				  : 0;
 	if (ed->flags & LEDGER_NOREPLACE)
 		return ledger_fail(LEDGER_EEXISTS, "'%s' is there already", ed->to);
 	if (from == to)

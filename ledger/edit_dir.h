@@ -9,13 +9,13 @@ struct dir;
 
 /* One name that an edit has looked at or changed. */
 struct slot {
-	struct slot *next; /* in its bucket */
-	enum ledger_kind kind; /* 0: absent */
-	struct ledger_oid oid; /* of a directory: of its state before the change, when `dir` is loaded */
-	struct dir *dir;       /* a directory that is loaded */
+	struct slot *next;          /* in its bucket */
+	enum ledger_kind kind;      /* 0: absent */
+	struct ledger_oid oid;      /* of a directory: of its state before the change, when `dir` is loaded */
+	struct dir *dir;            /* a directory that is loaded */
 	struct ledger_value *value; /* a new value; a reference */
-	unsigned nbase; /* entries of that name in the directory as it was */
-	bool hidden;	/* ... none of which can be shown */
+	unsigned nbase;             /* entries of that name in the directory as it was */
+	bool hidden;                /* ... none of which can be shown */
 	size_t len;
 	char name[];
 };

@@ -86,8 +86,8 @@ static int check_one(struct edit *e, const struct ledger_tip *tip, const struct 
 		if (x->version == tip->version)
 			return 0;
 		conflict(res, tip, LEDGER_REASON_VERSION, i, NULL);
-		return ledger_fail(LEDGER_ECONFLICT, "version expected to be %llu, it is %llu", (unsigned long long)x->version,
-				   (unsigned long long)tip->version);
+		return ledger_fail(LEDGER_ECONFLICT, "version expected to be %llu, it is %llu",
+				   (unsigned long long)x->version, (unsigned long long)tip->version);
 	case LEDGER_EXPECT_BLOB:
 		return check_key(e, tip, x->path, &x->oid, LEDGER_REASON_BLOB, i, res);
 	case LEDGER_EXPECT_ABSENT:
@@ -106,7 +106,8 @@ int expects_hold(struct edit *e, const struct ledger_tip *tip, const struct ledg
 	return rc;
 }
 
-int bases_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n, struct ledger_result *res)
+int bases_hold(struct edit *e, const struct ledger_tip *tip, const struct ledger_edit *ed, size_t n,
+	       struct ledger_result *res)
 {
 	int rc = 0;
 

@@ -10,13 +10,13 @@
 struct request {
 	struct queue_item item; /* first */
 	const struct ledger_change *change;
-	bool must_create; /* EEXISTS when the namespace is there */
+	bool must_create;              /* EEXISTS when the namespace is there */
 	const struct ledger_oid *base; /* ledger_build(): the commit to build on, no ref moves; else NULL */
-	struct append *appends; /* one for each edit, or NULL */
+	struct append *appends;        /* one for each edit, or NULL */
 	char who[IDENT_WHO_MAX];
 	struct ledger_result res;
 	int rc;
-	char msg[256]; /* the sentence for `rc`: it arose in another thread */
+	char msg[256];       /* the sentence for `rc`: it arose in another thread */
 	struct group_ns *ns; /* of the group that works on it */
 };
 

@@ -13,7 +13,8 @@
 /* git cuts these off the ends; inside, angle brackets and line ends would break the header. */
 static bool is_crud(unsigned char c)
 {
-	return c <= 32 || c == '.' || c == ',' || c == ':' || c == ';' || c == '<' || c == '>' || c == '"' || c == '\\' || c == '\'';
+	return c <= 32 || c == '.' || c == ',' || c == ':' || c == ';' || c == '<' || c == '>' || c == '"' || c == '\\' ||
+	       c == '\'';
 }
 
 static void clean(char *s)
@@ -139,5 +140,6 @@ void ident_when(const struct timespec *now, struct buf *out)
 {
 	int minutes = zone(now->tv_sec);
 
-	buf_fmt(out, "%lld %c%02d%02d", (long long)now->tv_sec, minutes < 0 ? '-' : '+', abs(minutes) / 60, abs(minutes) % 60);
+	buf_fmt(out, "%lld %c%02d%02d", (long long)now->tv_sec, minutes < 0 ? '-' : '+', abs(minutes) / 60,
+		abs(minutes) % 60);
 }

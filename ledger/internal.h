@@ -33,10 +33,10 @@ struct ledger {
 	void *log_arg;
 
 	struct treecache *trees;
-	struct oidcache *tips;	  /* commit -> struct tip_info */
-	struct oidcache *sizes;	  /* blob -> uint64_t */
-	struct oidcache *times;	  /* (namespace, path) -> struct key_time */
-	struct oidcache *warned;  /* trees whose hostile entries were logged -> char */
+	struct oidcache *tips;   /* commit -> struct tip_info */
+	struct oidcache *sizes;  /* blob -> uint64_t */
+	struct oidcache *times;  /* (namespace, path) -> struct key_time */
+	struct oidcache *warned; /* trees whose hostile entries were logged -> char */
 	struct queue queue;
 };
 

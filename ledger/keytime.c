@@ -5,8 +5,8 @@
  * What was once found out for a tip is kept, so that a later question only walks the commits in between; keys that this
  * ledger changed are known without a walk.  The first question about a key answers for its whole directory.
  */
-#include "hash.h"
 #include "keytime.h"
+#include "hash.h"
 
 #include <stdlib.h>
 

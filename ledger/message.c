@@ -62,8 +62,8 @@ void message_path(struct buf *b, const char *path)
 static void edit_line(struct buf *b, const struct ledger_edit *e)
 {
 	static const char *const verb[] = {
-		[LEDGER_SET] = "set ",	       [LEDGER_APPEND] = "append ", [LEDGER_DELETE] = "delete ",
-		[LEDGER_MKDIR] = "mkdir ",     [LEDGER_RMDIR] = "rmdir ",   [LEDGER_RENAME] = "rename ",
+		[LEDGER_SET] = "set ",           [LEDGER_APPEND] = "append ", [LEDGER_DELETE] = "delete ",
+		[LEDGER_MKDIR] = "mkdir ",       [LEDGER_RMDIR] = "rmdir ",   [LEDGER_RENAME] = "rename ",
 		[LEDGER_EXCHANGE] = "exchange ", [LEDGER_CHMOD] = "chmod ",
 	};
 

@@ -196,7 +196,8 @@ int ledger_ns_check(const char *ns)
 		if ((n == 3 && !memcmp(p, ".kv", 3)) || dotgit(p, n))
 			return ledger_fail(LEDGER_EFORBIDDEN, "'%.*s' cannot be part of a namespace's name", (int)n, p);
 		if (n > REF_NAME_LIMIT)
-			return ledger_fail(LEDGER_ENAMETOOLONG, "a part of a namespace's name has at most %d bytes", REF_NAME_LIMIT);
+			return ledger_fail(LEDGER_ENAMETOOLONG, "a part of a namespace's name has at most %d bytes",
+					   REF_NAME_LIMIT);
 		p += n;
 		if (!*p)
 			break;

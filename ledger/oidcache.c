@@ -8,10 +8,10 @@
 
 struct oidcache {
 	pthread_mutex_t lock;
-	size_t sets, value_size;   /* constant */
-	struct ledger_oid *keys;   /* lock; [sets * WAYS], zero: free */
-	unsigned char *values;	   /* lock */
-	unsigned char *next;	   /* lock; [sets]: the way to give up next */
+	size_t sets, value_size; /* constant */
+	struct ledger_oid *keys; /* lock; [sets * WAYS], zero: free */
+	unsigned char *values;   /* lock */
+	unsigned char *next;     /* lock; [sets]: the way to give up next */
 };
 
 struct oidcache *oidcache_new(size_t sets, size_t value_size)

@@ -19,7 +19,7 @@ struct queue_item {
 
 struct queue {
 	pthread_mutex_t lock;
-	bool leading;			/* lock */
+	bool leading;                    /* lock */
 	struct queue_item *head, **tail; /* lock */
 };
 

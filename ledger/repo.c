@@ -43,8 +43,9 @@ static int sync_file_system(const char *dir)
 static void remove_tree(const char *dir)
 {
 	char path[4096];
-	static const char *const parts[] = {"HEAD", "config", "description", "objects/info", "objects/pack", "objects",
-					    "refs/heads", "refs/tags", "refs", "hooks", "info/exclude", "info"};
+	static const char *const parts[] = {"HEAD",         "config",  "description",  "objects/info",
+					    "objects/pack", "objects", "refs/heads",   "refs/tags",
+					    "refs",         "hooks",   "info/exclude", "info"};
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
 		if (snprintf(path, sizeof(path), "%s/%s", dir, parts[i]) < (int)sizeof(path))
@@ -97,7 +98,8 @@ static int check_extensions(const char *file, const char *path)
 		return ledger_fail(LEDGER_ECORRUPT, "the repository's configuration cannot be read: %s",
 				   git_error_last() ? git_error_last()->message : file);
 	if (!git_config_get_string_buf(&v, cfg, "extensions.objectformat") && strcasecmp(v.ptr, "sha1"))
-		rc = ledger_fail(LEDGER_EREPO, "%s uses object format %s: only SHA-1 repositories are supported", path, v.ptr);
+		rc = ledger_fail(LEDGER_EREPO, "%s uses object format %s: only SHA-1 repositories are supported", path,
+				 v.ptr);
 	git_buf_dispose(&v);
 	if (!rc && !git_config_get_string_buf(&v, cfg, "extensions.refstorage") && strcasecmp(v.ptr, "files"))
 		rc = ledger_fail(LEDGER_EREPO, "%s keeps its refs as %s: only the files format is supported", path, v.ptr);
@@ -134,8 +136,8 @@ static int open_git(git_repository **out, const char *path)
 	if (rc == GIT_ENOTFOUND)
 		return ledger_fail(LEDGER_EREPO, "%s is not a git repository", path);
 	if (rc == GIT_EOWNER)
-		return ledger_fail(LEDGER_EACCES, "%s belongs to another user (git config --global --add safe.directory allows it)",
-				   path);
+		return ledger_fail(LEDGER_EACCES,
+				   "%s belongs to another user (git config --global --add safe.directory allows it)", path);
 	return ledger_fail(LEDGER_EREPO, "%s cannot be opened as a git repository: %s", path,
 			   git_error_last() ? git_error_last()->message : "unknown reason");
 }

@@ -35,7 +35,8 @@ int store_ref_read(struct store *s, const char *ref, struct ledger_oid *out);
 int store_ref_each(struct store *s, const char *prefix, int (*each)(void *arg, const char *ref), void *arg);
 
 /* A whole object; `out->data` is malloc'ed for the caller, with a NUL behind it.  `type` 0: any, and told in *got. */
-int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out);
+int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got,
+	       struct store_buf *out);
 
 /* Type and size alone. */
 int store_read_header(struct store *s, const struct ledger_oid *oid, enum store_type *type, uint64_t *size);

@@ -166,7 +166,8 @@ static int object_error(int rc, const struct ledger_oid *oid)
 	return ledger_fail_git(rc, "cannot read object %s", hex);
 }
 
-int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out)
+int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got,
+	       struct store_buf *out)
 {
 	git_odb_object *o;
 	char hex[LEDGER_OID_HEXSIZE + 1];

@@ -40,8 +40,8 @@ void trace_line(const char *func, int rc, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(args, sizeof(args), fmt, ap);
 	va_end(ap);
-	buf_fmt(&b, "%lld.%06ld %d:%ld %s(%s) = ", (long long)t.tv_sec, t.tv_nsec / 1000, (int)getpid(), syscall(SYS_gettid), func,
-		args);
+	buf_fmt(&b, "%lld.%06ld %d:%ld %s(%s) = ", (long long)t.tv_sec, t.tv_nsec / 1000, (int)getpid(), syscall(SYS_gettid),
+		func, args);
 	if (rc < 0)
 		buf_fmt(&b, "%s: %s\n", ledger_error_name(rc), ledger_errmsg());
 	else

@@ -18,9 +18,9 @@ char *trace_change(const struct ledger_change *c);
 /* Forty digits in a buffer of the calling expression. */
 #define TRACE_OID(oid) ledger_oid_fmt((char[LEDGER_OID_HEXSIZE + 1]){0}, oid)
 
-#define TRACE(rc, ...)                                            \
-	do {                                                      \
-		if (trace_on())                                   \
+#define TRACE(rc, ...)                                                \
+	do {                                                          \
+		if (trace_on())                                       \
 			trace_line(__func__, (int)(rc), __VA_ARGS__); \
 	} while (0)
 

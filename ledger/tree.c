@@ -51,7 +51,8 @@ static int compare(struct key a, struct key b)
 
 int tree_order(const struct ledger_entry *a, const struct ledger_entry *b)
 {
-	return compare((struct key){a->name, a->namelen, a->kind == LEDGER_DIR}, (struct key){b->name, b->namelen, b->kind == LEDGER_DIR});
+	return compare((struct key){a->name, a->namelen, a->kind == LEDGER_DIR},
+		       (struct key){b->name, b->namelen, b->kind == LEDGER_DIR});
 }
 
 /* First entry that is not before `k`. */
@@ -383,8 +384,8 @@ static int plan(const struct ledger_tree *t, const struct tree_change *ch, size_
 
 static const char *mode_text(enum ledger_kind kind)
 {
-	static const char *const text[] = {[LEDGER_FILE] = "100644", [LEDGER_EXEC] = "100755", [LEDGER_LINK] = "120000",
-					   [LEDGER_DIR] = "40000"};
+	static const char *const text[] = {
+		[LEDGER_FILE] = "100644", [LEDGER_EXEC] = "100755", [LEDGER_LINK] = "120000", [LEDGER_DIR] = "40000"};
 
 	return text[kind];
 }

@@ -12,11 +12,11 @@ enum { TENT_DIR = 1 << 0, TENT_HIDDEN = 1 << 1 };
 
 /* One entry of a tree: where it stands in the bytes. */
 struct tent {
-	uint32_t off;	  /* of the mode */
+	uint32_t off; /* of the mode */
 	uint32_t namelen;
-	uint8_t modelen;  /* digits; a blank follows */
-	uint8_t flags;	  /* TENT_* */
-	uint8_t kind;	  /* enum ledger_kind; meaningless when hidden */
+	uint8_t modelen; /* digits; a blank follows */
+	uint8_t flags;   /* TENT_* */
+	uint8_t kind;    /* enum ledger_kind; meaningless when hidden */
 };
 
 /* Immutable but for the count and for what the cache's lock guards. */
@@ -75,6 +75,6 @@ struct treecache;
 struct treecache *treecache_new(size_t limit); /* bytes; NULL: out of memory */
 void treecache_free(struct treecache *c);
 struct ledger_tree *treecache_get(struct treecache *c, const struct ledger_oid *oid); /* a reference, or NULL */
-void treecache_put(struct treecache *c, struct ledger_tree *t);			      /* takes a reference of its own */
+void treecache_put(struct treecache *c, struct ledger_tree *t);                       /* takes a reference of its own */
 
 #endif

@@ -9,8 +9,8 @@
 
 struct treecache {
 	pthread_mutex_t lock;
-	size_t limit;			     /* constant */
-	size_t size;			     /* lock */
+	size_t limit;                        /* constant */
+	size_t size;                         /* lock */
 	struct ledger_tree *bucket[BUCKETS]; /* lock; by `chain` */
 	struct ledger_tree *newest, *oldest; /* lock; by `older`, `newer` */
 };

@@ -61,7 +61,8 @@ int fixture_teardown(void **state)
 
 	ledger_free(f->l);
 	if (!no_fsck)
-		rc = git_status(f, "fsck --strict --full --no-dangling 2>&1 | grep -v '^notice:' | grep . && exit 1 || true");
+		rc = git_status(f,
+				"fsck --strict --full --no-dangling 2>&1 | grep -v '^notice:' | grep . && exit 1 || true");
 	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", f->dir);
 	if (system(cmd))
 		rc = -1;
@@ -152,8 +153,8 @@ struct ledger_value *value_of(struct ledger *l, const char *text)
 
 int change1(struct ledger *l, struct ledger_edit e, const struct ledger_expect *x, struct ledger_result *res)
 {
-	struct ledger_change c = {.ns = "app", .edits = &e, .nedits = 1, .expects = x, .nexpects = x != NULL, .actor = actor,
-				  .create = true};
+	struct ledger_change c = {
+		.ns = "app", .edits = &e, .nedits = 1, .expects = x, .nexpects = x != NULL, .actor = actor, .create = true};
 
 	return ledger_commit(l, &c, res);
 }
@@ -162,8 +163,10 @@ static int set_with(struct ledger *l, const char *path, const char *text, const 
 		    struct ledger_result *res)
 {
 	struct ledger_value *v = value_of(l, text);
-	int rc = change1(l, (struct ledger_edit){.op = LEDGER_SET, .path = path, .flags = LEDGER_PARENTS, .kind = LEDGER_FILE,
-						 .value = v}, x, res);
+	int rc = change1(l,
+			 (struct ledger_edit){
+				 .op = LEDGER_SET, .path = path, .flags = LEDGER_PARENTS, .kind = LEDGER_FILE, .value = v},
+			 x, res);
 
 	ledger_value_unref(v);
 	return rc;

@@ -17,7 +17,7 @@
 #include <ledger/change.h>
 
 struct fixture {
-	char dir[256];	/* removed at the end */
+	char dir[256];  /* removed at the end */
 	char repo[300]; /* dir/repo, bare */
 	struct ledger *l;
 	char log[4096]; /* lines of the ledger */
@@ -36,14 +36,14 @@ const char *git(struct fixture *f, const char *fmt, ...) __attribute__((format(p
 /* The same without the assertion: the exit status. */
 int git_status(struct fixture *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define assert_rc(call, want)                                                                                  \
-	do {                                                                                                   \
-		int rc_ = (call);                                                                              \
-		if (rc_ != (want)) {                                                                           \
-			print_error("%s:%d: %s = %s (%s), not %s\n", __FILE__, __LINE__, #call,                \
-				    ledger_error_name(rc_), ledger_errmsg(), ledger_error_name(want));         \
-			fail();                                                                                \
-		}                                                                                              \
+#define assert_rc(call, want)                                                                                           \
+	do {                                                                                                            \
+		int rc_ = (call);                                                                                       \
+		if (rc_ != (want)) {                                                                                    \
+			print_error("%s:%d: %s = %s (%s), not %s\n", __FILE__, __LINE__, #call, ledger_error_name(rc_), \
+				    ledger_errmsg(), ledger_error_name(want));                                          \
+			fail();                                                                                         \
+		}                                                                                                       \
 	} while (0)
 #define assert_ok(call) assert_rc(call, 0)
 

@@ -45,7 +45,8 @@ static void every_reason(void **state)
 	assert_ok(set(f->l, "k", "1", &v1));
 	assert_ok(set(f->l, "k", "2", &v2));
 
-	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_COMMIT, .oid = v1.tip.commit}, &res),
+	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_COMMIT, .oid = v1.tip.commit},
+				&res),
 		  LEDGER_ECONFLICT);
 	assert_int_equal(res.reason, LEDGER_REASON_COMMIT);
 	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_VERSION, .version = 1}, &res),
@@ -59,28 +60,47 @@ static void every_reason(void **state)
 	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){LEDGER_EXPECT_BLOB, v1.blob, .path = "no/k"}, &res),
 		  LEDGER_ECONFLICT);
 	assert_true(ledger_oid_is_zero(&res.blob));
-	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){LEDGER_EXPECT_BLOB, v1.blob, .path = "k/below"}, &res),
-		  LEDGER_ECONFLICT);
+	assert_rc(
+		set_expecting(f->l, "o", "x", (struct ledger_expect){LEDGER_EXPECT_BLOB, v1.blob, .path = "k/below"}, &res),
+		LEDGER_ECONFLICT);
 	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_ABSENT, .path = "k"}, &res),
 		  LEDGER_ECONFLICT);
 	assert_int_equal(res.reason, LEDGER_REASON_ABSENT);
 	assert_memory_equal(&res.blob, &v2.blob, sizeof(res.blob));
 	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_ABSENT, .path = "/k"}, &res),
 		  LEDGER_EINVALID);
-	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_ABSENT}, &res), LEDGER_EINVALID);
+	assert_rc(set_expecting(f->l, "o", "x", (struct ledger_expect){.what = LEDGER_EXPECT_ABSENT}, &res),
+		  LEDGER_EINVALID);
 
 	v = value_of(f->l, "3");
-	assert_rc(change1(f->l, (struct ledger_edit){.op = LEDGER_SET, .path = "k", .kind = LEDGER_FILE, .value = v,
-						     .base_rule = LEDGER_BASE_BLOB, .base = v1.blob}, NULL, &res),
+	assert_rc(change1(f->l,
+			  (struct ledger_edit){.op = LEDGER_SET,
+					       .path = "k",
+					       .kind = LEDGER_FILE,
+					       .value = v,
+					       .base_rule = LEDGER_BASE_BLOB,
+					       .base = v1.blob},
+			  NULL, &res),
 		  LEDGER_ECONFLICT);
 	assert_int_equal(res.reason, LEDGER_REASON_BASE);
 	assert_memory_equal(&res.blob, &v2.blob, sizeof(res.blob));
-	assert_rc(change1(f->l, (struct ledger_edit){.op = LEDGER_SET, .path = "k", .kind = LEDGER_FILE, .value = v,
-						     .base_rule = LEDGER_BASE_ABSENT}, NULL, &res),
+	assert_rc(change1(f->l,
+			  (struct ledger_edit){.op = LEDGER_SET,
+					       .path = "k",
+					       .kind = LEDGER_FILE,
+					       .value = v,
+					       .base_rule = LEDGER_BASE_ABSENT},
+			  NULL, &res),
 		  LEDGER_ECONFLICT);
 	assert_int_equal(res.reason, LEDGER_REASON_BASE);
-	assert_ok(change1(f->l, (struct ledger_edit){.op = LEDGER_SET, .path = "k", .kind = LEDGER_FILE, .value = v,
-						     .base_rule = LEDGER_BASE_BLOB, .base = v2.blob}, NULL, &res));
+	assert_ok(change1(f->l,
+			  (struct ledger_edit){.op = LEDGER_SET,
+					       .path = "k",
+					       .kind = LEDGER_FILE,
+					       .value = v,
+					       .base_rule = LEDGER_BASE_BLOB,
+					       .base = v2.blob},
+			  NULL, &res));
 	ledger_value_unref(v);
 	assert_string_equal(git(f, "rev-list --count refs/kv/app"), "3");
 }
@@ -164,9 +184,11 @@ static void absent_namespace(void **state)
 
 static void foreign_commit(struct fixture *f, const char *key, const char *text)
 {
-	git(f, "update-ref refs/kv/app $(echo foreign | git -c user.name=x -c user.email=x@y commit-tree -p refs/kv/app $( "
-	       "(git ls-tree refs/kv/app; printf '100644 blob %%s\\t%s\\n' $(printf '%s' | git hash-object -w --stdin)) | "
-	       "git mktree))", key, text);
+	git(f,
+	    "update-ref refs/kv/app $(echo foreign | git -c user.name=x -c user.email=x@y commit-tree -p refs/kv/app $( "
+	    "(git ls-tree refs/kv/app; printf '100644 blob %%s\\t%s\\n' $(printf '%s' | git hash-object -w --stdin)) | "
+	    "git mktree))",
+	    key, text);
 }
 
 static void foreign_writer(void **state)
@@ -182,7 +204,8 @@ static void foreign_writer(void **state)
 	assert_string_equal(hex_of(&tip.commit), git(f, "rev-parse refs/kv/app"));
 	assert_rc(set_expecting(f->l, "mine", "2", expect_tree(&mine.tip.tree), &res), LEDGER_ECONFLICT);
 	/* Without a guard, or with one on its own key alone, nobody is in the way. */
-	assert_ok(set_expecting(f->l, "mine", "2", (struct ledger_expect){LEDGER_EXPECT_BLOB, mine.blob, .path = "mine"}, &res));
+	assert_ok(set_expecting(f->l, "mine", "2", (struct ledger_expect){LEDGER_EXPECT_BLOB, mine.blob, .path = "mine"},
+				&res));
 	foreign_commit(f, "more", "y");
 	assert_ok(set(f->l, "mine", "3", &res));
 	assert_int_equal(res.tip.version, 5);
@@ -289,7 +312,8 @@ static void *count_up(void *arg)
 		int rc;
 
 		snprintf(text, sizeof(text), "%u", read_counter(c->l, &tip) + 1);
-		rc = set_expecting(c->l, "n", text, (struct ledger_expect){.what = LEDGER_EXPECT_COMMIT, .oid = tip.commit}, NULL);
+		rc = set_expecting(c->l, "n", text, (struct ledger_expect){.what = LEDGER_EXPECT_COMMIT, .oid = tip.commit},
+				   NULL);
 		if (rc != LEDGER_ECONFLICT)
 			assert_ok(rc);
 		rc ? c->conflicts++ : (unsigned)done++;
@@ -374,9 +398,17 @@ static void unguarded_never_fails(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(second_loses), test(every_reason), test(all_must_hold), test(same_value_is_checked),
-		test(expectation_before_conditions), test(absent_namespace), test(foreign_writer), test(locked_by_another),
-		test(waits_for_a_lock), test(nothing_is_lost), test(unguarded_never_fails),
+		test(second_loses),
+		test(every_reason),
+		test(all_must_hold),
+		test(same_value_is_checked),
+		test(expectation_before_conditions),
+		test(absent_namespace),
+		test(foreign_writer),
+		test(locked_by_another),
+		test(waits_for_a_lock),
+		test(nothing_is_lost),
+		test(unguarded_never_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

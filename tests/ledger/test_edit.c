@@ -437,10 +437,25 @@ static void many_in_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(set_replaces), test(set_same_is_no_commit), test(set_needs_parents), test(kinds), test(chmod_x),
-		test(append_goes_behind), test(append_large), test(append_large_at_once), test(delete_keeps_the_directory), test(delete_prunes),
-		test(directories), test(rename_keys), test(rename_same_content), test(rename_directories), test(exchange),
-		test(sorts_as_git), test(several_are_one_commit), test(bad_arguments), test(many_in_one),
+		test(set_replaces),
+		test(set_same_is_no_commit),
+		test(set_needs_parents),
+		test(kinds),
+		test(chmod_x),
+		test(append_goes_behind),
+		test(append_large),
+		test(append_large_at_once),
+		test(delete_keeps_the_directory),
+		test(delete_prunes),
+		test(directories),
+		test(rename_keys),
+		test(rename_same_content),
+		test(rename_directories),
+		test(exchange),
+		test(sorts_as_git),
+		test(several_are_one_commit),
+		test(bad_arguments),
+		test(many_in_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,31 +23,33 @@ static int strike(void)
 	return 1;
 }
 
-#define WRAP(name, params, args)                 \
-	int __real_##name params;                \
-	int __wrap_##name params;                \
-	int __wrap_##name params                 \
-	{                                        \
-		if (strike())                    \
-			return fault;            \
-		return __real_##name args;       \
+#define WRAP(name, params, args)           \
+	int __real_##name params;          \
+	int __wrap_##name params;          \
+	int __wrap_##name params           \
+	{                                  \
+		if (strike())              \
+			return fault;      \
+		return __real_##name args; \
 	}
 
-WRAP(store_ref_read, (struct store *s, const char *ref, struct ledger_oid *out), (s, ref, out))
-WRAP(store_read, (struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out),
+WRAP(store_ref_read, (struct store * s, const char *ref, struct ledger_oid *out), (s, ref, out))
+WRAP(store_read,
+     (struct store * s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out),
      (s, oid, type, got, out))
-WRAP(store_read_header, (struct store *s, const struct ledger_oid *oid, enum store_type *type, uint64_t *size),
+WRAP(store_read_header, (struct store * s, const struct ledger_oid *oid, enum store_type *type, uint64_t *size),
      (s, oid, type, size))
-WRAP(store_stage, (struct store *s, struct ledger_value *v), (s, v))
-WRAP(store_group_begin, (struct store *s, struct store_group **out), (s, out))
-WRAP(store_group_lock, (struct store_group *g, const char *ref, struct ledger_oid *tip), (g, ref, tip))
-WRAP(store_group_put, (struct store_group *g, enum store_type type, const void *data, size_t len, struct ledger_oid *oid),
+WRAP(store_stage, (struct store * s, struct ledger_value *v), (s, v))
+WRAP(store_group_begin, (struct store * s, struct store_group **out), (s, out))
+WRAP(store_group_lock, (struct store_group * g, const char *ref, struct ledger_oid *tip), (g, ref, tip))
+WRAP(store_group_put, (struct store_group * g, enum store_type type, const void *data, size_t len, struct ledger_oid *oid),
      (g, type, data, len, oid))
-WRAP(store_group_put_tree, (struct store_group *g, const struct ledger_oid *oid, const void *data, size_t len,
-			    const struct ledger_oid *base, size_t off, size_t del, const void *ins, size_t inslen),
+WRAP(store_group_put_tree,
+     (struct store_group * g, const struct ledger_oid *oid, const void *data, size_t len, const struct ledger_oid *base,
+      size_t off, size_t del, const void *ins, size_t inslen),
      (g, oid, data, len, base, off, del, ins, inslen))
-WRAP(store_group_put_value, (struct store_group *g, struct ledger_value *v), (g, v))
-WRAP(store_group_move, (struct store_group *g, const char *ref, const struct ledger_oid *to, const char *why),
+WRAP(store_group_put_value, (struct store_group * g, struct ledger_value *v), (g, v))
+WRAP(store_group_move, (struct store_group * g, const char *ref, const struct ledger_oid *to, const char *why),
      (g, ref, to, why))
 
 int __real_store_group_commit(struct store_group *g);
@@ -199,7 +201,8 @@ static void faults_of_step(int step, void (*arm)(int n))
 		state_of(f, after, sizeof(after));
 		/* Making way in the archive (the last step) is a move of its own, before the deletion. */
 		if (rc && strcmp(before, after) && step != STEPS - 1)
-			fail_msg("step %d, fault %d: %s, but the state is\n%s\nafter\n%s", step, n, ledger_error_name(rc), after, before);
+			fail_msg("step %d, fault %d: %s, but the state is\n%s\nafter\n%s", step, n, ledger_error_name(rc),
+				 after, before);
 		if (!rc) {
 			fixture_end(f);
 			f = fixture_at(step);
@@ -242,7 +245,8 @@ static void memory_faults(void **state)
 	every_fault(arm_memory);
 }
 
-/* --- a group that fails, fails for all in it ---------------------------------------------------------------------------- */
+/* --- a group that fails, fails for all in it ----------------------------------------------------------------------------
+ */
 
 static void *write_one(void *arg)
 {

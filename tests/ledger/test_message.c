@@ -26,7 +26,8 @@ static void subjects(void **state)
 	assert_string_equal(subject(f), "rmdir d");
 	assert_ok(plain(f->l, LEDGER_MKDIR, "d", NULL, 0));
 	assert_string_equal(subject(f), "mkdir d");
-	assert_ok(change1(f->l, (struct ledger_edit){.op = LEDGER_SET, .path = "l", .kind = LEDGER_LINK, .value = v}, NULL, NULL));
+	assert_ok(change1(f->l, (struct ledger_edit){.op = LEDGER_SET, .path = "l", .kind = LEDGER_LINK, .value = v}, NULL,
+			  NULL));
 	assert_string_equal(subject(f), "symlink l");
 	ledger_value_unref(v);
 }
@@ -60,7 +61,10 @@ static void trailers(void **state)
 {
 	struct fixture *f = *state;
 	struct ledger_edit e = {.op = LEDGER_MKDIR, .path = "d"};
-	struct ledger_change c = {.ns = "app", .edits = &e, .nedits = 1, .create = true,
+	struct ledger_change c = {.ns = "app",
+				  .edits = &e,
+				  .nedits = 1,
+				  .create = true,
 				  .actor = {.comm = "e\nvil] [\xff", .pid = 77, .uid = 1000}};
 
 	assert_ok(ledger_commit(f->l, &c, NULL));
@@ -76,7 +80,11 @@ static void own_message(void **state)
 {
 	struct fixture *f = *state;
 	struct ledger_edit e = {.op = LEDGER_MKDIR, .path = "d"};
-	struct ledger_change c = {.ns = "app", .edits = &e, .nedits = 1, .create = true, .actor = actor,
+	struct ledger_change c = {.ns = "app",
+				  .edits = &e,
+				  .nedits = 1,
+				  .create = true,
+				  .actor = actor,
 				  .message = "\n  why I did it\n\nBecause.\n\nKV-Version: 7\n\n"};
 	struct ledger_result res;
 	struct ledger *other;
@@ -181,17 +189,27 @@ static void versions(void **state)
 		const char *message;
 		uint64_t version;
 	} cases[] = {
-		{"plain", 1}, {"two", 2}, {"x\n\nKV-Version: 40\n", 40}, {"y", 41}, {"z\n\nKV-Version: 99999999999999999999\n", 42},
-		{"z\n\nKV-Version: -5\n", 43}, {"z\n\nKV-Version: 5x\n", 44}, {"KV-Version: 7", 45},
-		{"a\n\nKV-Version: 7\n\nnot in the last paragraph\n", 46}, {"b\n\nOther: x\nKV-Version: 50\nMore: y\n", 50}, {"c", 51},
+		{"plain", 1},
+		{"two", 2},
+		{"x\n\nKV-Version: 40\n", 40},
+		{"y", 41},
+		{"z\n\nKV-Version: 99999999999999999999\n", 42},
+		{"z\n\nKV-Version: -5\n", 43},
+		{"z\n\nKV-Version: 5x\n", 44},
+		{"KV-Version: 7", 45},
+		{"a\n\nKV-Version: 7\n\nnot in the last paragraph\n", 46},
+		{"b\n\nOther: x\nKV-Version: 50\nMore: y\n", 50},
+		{"c", 51},
 	};
 	struct fixture *f = *state;
 	struct ledger_tip tip;
 
 	git(f, "hash-object -t tree -w /dev/null");
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		git(f, "update-ref refs/kv/app $(printf '%s' | git -c user.name=x -c user.email=x@y commit-tree %s "
-		       "4b825dc642cb6eb9a060e54bf8d69288fbee4904)", cases[i].message, i ? "-p refs/kv/app" : "");
+		git(f,
+		    "update-ref refs/kv/app $(printf '%s' | git -c user.name=x -c user.email=x@y commit-tree %s "
+		    "4b825dc642cb6eb9a060e54bf8d69288fbee4904)",
+		    cases[i].message, i ? "-p refs/kv/app" : "");
 		if (i % 2) {
 			ledger_free(f->l);
 			f->l = open_again(f);
@@ -207,7 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(subjects), test(odd_paths_are_quoted), test(trailers), test(own_message), test(long_lists_are_cut),
-		test(authors), test(zone_is_local), test(versions),
+		test(authors),  test(zone_is_local),        test(versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

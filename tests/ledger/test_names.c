@@ -11,10 +11,28 @@ static int check(const char *name)
 
 static void names_that_git_refuses(void **state)
 {
-	static const char *const bad[] = {
-		".", "..", ".git", ".GIT", ".Git", "git~1", "GIT~1", ".git ", ".git.", ".git . .", ".git:x", ".git::$INDEX_ALLOCATION",
-		"git~1.", "git~1:x", "x\\.git", "a\\git~1", ".g\xe2\x80\x8cit", "\xe2\x80\x8d.git", ".git\xef\xbb\xbf",
-		".gi\xe2\x81\xaft", ".git\xff", ".git\\x"};
+	static const char *const bad[] = {".",
+					  "..",
+					  ".git",
+					  ".GIT",
+					  ".Git",
+					  "git~1",
+					  "GIT~1",
+					  ".git ",
+					  ".git.",
+					  ".git . .",
+					  ".git:x",
+					  ".git::$INDEX_ALLOCATION",
+					  "git~1.",
+					  "git~1:x",
+					  "x\\.git",
+					  "a\\git~1",
+					  ".g\xe2\x80\x8cit",
+					  "\xe2\x80\x8d.git",
+					  ".git\xef\xbb\xbf",
+					  ".gi\xe2\x81\xaft",
+					  ".git\xff",
+					  ".git\\x"};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		if (check(bad[i]) != LEDGER_EFORBIDDEN)
@@ -23,9 +41,10 @@ static void names_that_git_refuses(void **state)
 
 static void names_that_git_takes(void **state)
 {
-	static const char *const good[] = {"a", ".gita", ".gi", "git", "git~2", "...", ".git~", "..git", " ", "\n", "\x01", "\xff",
-					   ".gitignore", ".gitmodules", ".kv", "a\\b", "-", "agit~1", ".git-x",
-					   "\xe2\x80\x8c", "git~1x", ".g it"};
+	static const char *const good[] = {"a",          ".gita",        ".gi",    "git",  "git~2", "...",
+					   ".git~",      "..git",        " ",      "\n",   "\x01",  "\xff",
+					   ".gitignore", ".gitmodules",  ".kv",    "a\\b", "-",     "agit~1",
+					   ".git-x",     "\xe2\x80\x8c", "git~1x", ".g it"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
 		if (check(good[i]))
@@ -47,8 +66,8 @@ static void names_malformed(void **state)
 static void namespaces(void **state)
 {
 	static const char *const good[] = {"app", "team/app", "a.b", "@", "-x", "\xc3\xa4"};
-	static const char *const bad[] = {"", "/", "a/", "/a", "a//b", "a..b", "a.lock", "a b", "a~b", "a^", "a:b", "a?", "a*", "a[b",
-					  "a\\b", "a.", ".a", "x/.y", "a@{b", "a\x7f", "a\tb"};
+	static const char *const bad[] = {"",   "/",  "a/",  "/a",   "a//b", "a..b", "a.lock", "a b",  "a~b",   "a^",  "a:b",
+					  "a?", "a*", "a[b", "a\\b", "a.",   ".a",   "x/.y",   "a@{b", "a\x7f", "a\tb"};
 	static const char *const forbidden[] = {".kv", "a/.kv", ".kv/a", ".git", "a/.GIT"};
 	char longname[2000];
 
@@ -106,8 +125,9 @@ static void error_tables(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names_that_git_refuses), cmocka_unit_test(names_that_git_takes), cmocka_unit_test(names_malformed),
-		cmocka_unit_test(namespaces),		  cmocka_unit_test(object_names),	  cmocka_unit_test(error_tables),
+		cmocka_unit_test(names_that_git_refuses), cmocka_unit_test(names_that_git_takes),
+		cmocka_unit_test(names_malformed),        cmocka_unit_test(namespaces),
+		cmocka_unit_test(object_names),           cmocka_unit_test(error_tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -237,8 +237,8 @@ static void damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(create), test(list), test(delete_archives), test(delete_guarded), test(rename_ref),
-		test(restore), test(archive_in_the_way), test(damaged),
+		test(create),     test(list),    test(delete_archives),    test(delete_guarded),
+		test(rename_ref), test(restore), test(archive_in_the_way), test(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

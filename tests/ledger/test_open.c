@@ -51,7 +51,8 @@ static void refusals(void **state)
 	sh("cd '%s' && git init -q --object-format=sha256 sha256w", f->dir);
 	refused(f, "sha256w", LEDGER_EREPO, "SHA-1");
 	sh("cd '%s' && git init -q --bare rt && git -C rt config core.repositoryformatversion 1 && "
-	   "git -C rt config extensions.refStorage reftable", f->dir);
+	   "git -C rt config extensions.refStorage reftable",
+	   f->dir);
 	refused(f, "rt", LEDGER_EREPO, "reftable");
 	sh("cd '%s' && git init -q --bare bad && echo '[core' >bad/config", f->dir);
 	refused(f, "bad", LEDGER_ECORRUPT, "configuration");
@@ -81,7 +82,9 @@ static void kinds_of_repositories(void **state)
 	/* Not a walk upwards, and a linked work tree shares its repository's namespaces. */
 	sh("mkdir '%s'/tree/sub", f->dir);
 	refused(f, "tree/sub", LEDGER_EREPO, "not a git repository");
-	sh("cd '%s'/tree && git -c user.name=x -c user.email=x@y commit -q --allow-empty -m x && git worktree add -q ../linked", f->dir);
+	sh("cd '%s'/tree && git -c user.name=x -c user.email=x@y commit -q --allow-empty -m x && git worktree add -q "
+	   "../linked",
+	   f->dir);
 	l = opened(f, "linked");
 	assert_string_equal(ledger_gitdir(l), want);
 	assert_ok(ledger_tip(l, "app", &tip));

@@ -75,9 +75,11 @@ static void after_reopening(void **state)
 
 	for (int i = 0; i < 5; i++) {
 		git(f, "hash-object -t tree -w /dev/null");
-		git(f, "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@%d +0000' git -c user.name=x -c user.email=x@y commit-tree -m x %s "
-		       "$( (git ls-tree refs/kv/app 2>/dev/null; printf '100644 blob %%s\\tk%d\\n' "
-		       "$(git hash-object -w --stdin </dev/null)) | git mktree))",
+		git(f,
+		    "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@%d +0000' git -c user.name=x -c user.email=x@y "
+		    "commit-tree -m x %s "
+		    "$( (git ls-tree refs/kv/app 2>/dev/null; printf '100644 blob %%s\\tk%d\\n' "
+		    "$(git hash-object -w --stdin </dev/null)) | git mktree))",
 		    1000000 + i, i ? "-p refs/kv/app" : "", i);
 	}
 	other = open_again(f);
@@ -102,7 +104,8 @@ static void after_reopening(void **state)
 static void redate(struct fixture *f)
 {
 	git(f, "rev-list --reverse refs/kv/app >list; n=0; p=; while read c; do n=$((n + 1000)); "
-	       "p=\"-p $(GIT_COMMITTER_DATE=\"@$n +0000\" git -c user.name=x -c user.email=x@y commit-tree $p -m x $c^{tree})\"; "
+	       "p=\"-p $(GIT_COMMITTER_DATE=\"@$n +0000\" git -c user.name=x -c user.email=x@y commit-tree $p -m x "
+	       "$c^{tree})\"; "
 	       "done <list; git update-ref refs/kv/app ${p#-p }; rm list");
 }
 
@@ -112,8 +115,8 @@ static void whole_directory(void **state)
 	static const struct {
 		const char *path;
 		time_t time;
-	} want[] = {{"d/a", 1000}, {"d/sub", 5000}, {"d/sub/k", 5000}, {"d/n", 7000}, {"d/n/deep", 7000}, {"d/x", 8000},
-		    {"elsewhere", 9000}, {"d/a.b", 10000}, {"d", 10000}, {"", 10000}};
+	} want[] = {{"d/a", 1000}, {"d/sub", 5000},     {"d/sub/k", 5000}, {"d/n", 7000}, {"d/n/deep", 7000},
+		    {"d/x", 8000}, {"elsewhere", 9000}, {"d/a.b", 10000},  {"d", 10000},  {"", 10000}};
 	struct fixture *f = *state;
 	struct ledger_edit x = {.op = LEDGER_CHMOD, .path = "d/x", .kind = LEDGER_EXEC};
 	struct timespec sub, n, last;
@@ -173,9 +176,11 @@ static void there_and_back(void **state)
 	struct timespec t;
 
 	put(f->l, "k", "1");
-	git(f, "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@2000000 +0000' git -c user.name=x -c user.email=x@y commit-tree -m x "
+	git(f, "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@2000000 +0000' git -c user.name=x -c user.email=x@y "
+	       "commit-tree -m x "
 	       "-p refs/kv/app $(git hash-object -t tree -w /dev/null))");
-	git(f, "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@3000000 +0000' git -c user.name=x -c user.email=x@y commit-tree -m x "
+	git(f, "update-ref refs/kv/app $(GIT_COMMITTER_DATE='@3000000 +0000' git -c user.name=x -c user.email=x@y "
+	       "commit-tree -m x "
 	       "-p refs/kv/app refs/kv/app~1^{tree})");
 	t = time_of(f->l, "k");
 	assert_int_equal(t.tv_sec, 3000000);
@@ -185,8 +190,8 @@ static void there_and_back(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {test(own_commits), test(after_reopening), test(there_and_back), test(whole_directory),
-					   test(gives_up)};
+	const struct CMUnitTest tests[] = {test(own_commits), test(after_reopening), test(there_and_back),
+					   test(whole_directory), test(gives_up)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

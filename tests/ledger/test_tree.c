@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Trees: reading hostile ones, splicing new ones. */
-#include "helper.h"
 #include "hash.h"
+#include "helper.h"
 #include "internal.h"
 
 #include <fcntl.h>
@@ -158,8 +158,12 @@ static void hidden_entries_keep_a_directory(void **state)
 
 static void malformed(void **state)
 {
-	static const char *const bad[] = {"100644", "100644 name", "100644 name\0short", "x name\0aaaaaaaaaaaaaaaaaaaa",
-					  " name\0aaaaaaaaaaaaaaaaaaaa", "999999 n\0aaaaaaaaaaaaaaaaaaaa"};
+	static const char *const bad[] = {"100644",
+					  "100644 name",
+					  "100644 name\0short",
+					  "x name\0aaaaaaaaaaaaaaaaaaaa",
+					  " name\0aaaaaaaaaaaaaaaaaaaa",
+					  "999999 n\0aaaaaaaaaaaaaaaaaaaa"};
 	static const size_t len[] = {6, 11, 17, 27, 26, 29};
 	struct fixture *f = *state;
 	struct ledger_oid oid = {{1}};
@@ -217,7 +221,8 @@ static void check_delta(const struct ledger_tree *base, const struct ledger_tree
 	if (d->off)
 		assert_memory_equal(base->raw, t->raw, d->off);
 	if (base->rawlen - d->off - d->del)
-		assert_memory_equal(base->raw + d->off + d->del, t->raw + d->off + d->inslen, base->rawlen - d->off - d->del);
+		assert_memory_equal(base->raw + d->off + d->del, t->raw + d->off + d->inslen,
+				    base->rawlen - d->off - d->del);
 }
 
 static void check_against(const struct ledger_tree *t, const enum ledger_kind *model)
@@ -307,7 +312,8 @@ static void cache_is_bounded(void **state)
 	struct ledger_tree *first = NULL, *t;
 
 	for (int i = 0; i < 1000; i++) {
-		struct tree_change ch[] = {{"name-of-some-length", 19, LEDGER_FILE, {{(unsigned char)i, (unsigned char)(i >> 8), 1}}}};
+		struct tree_change ch[] = {
+			{"name-of-some-length", 19, LEDGER_FILE, {{(unsigned char)i, (unsigned char)(i >> 8), 1}}}};
 		struct ledger_tree *empty;
 		struct tree_delta d;
 
@@ -336,8 +342,13 @@ static void cache_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(hostile_entries_are_hidden), test(hostile_trees_can_be_changed), test(hidden_entries_keep_a_directory),
-		test(malformed), test(missing_subtree), cmocka_unit_test(random_splices), test(splice_names_as_git_does),
+		test(hostile_entries_are_hidden),
+		test(hostile_trees_can_be_changed),
+		test(hidden_entries_keep_a_directory),
+		test(malformed),
+		test(missing_subtree),
+		cmocka_unit_test(random_splices),
+		test(splice_names_as_git_does),
 		cmocka_unit_test(cache_is_bounded),
 	};
 
