@@ -191,6 +191,7 @@ static bool lost_race(const char *summary)
 
 static enum push_outcome judge(const struct answer *ans, struct push *p, const struct run *r, const char *why)
 {
+	p->conflict = ans->conflict;
 	if (ans->flag == '!') {
 		p->reason = xasprintf("%s", ans->summary);
 		if (ans->conflict || lost_race(ans->summary))

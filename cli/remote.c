@@ -117,6 +117,12 @@ static int landed(struct trip *t, const struct push *p)
 
 static int gave_up(struct trip *t, const struct push *p)
 {
+	if (t->still >= REFUSED_TRIES && p->conflict) {
+		say_error("conflict: %s: '%s' says that it changed, and its tip stands still; nothing changed",
+			  t->what->text, t->remote);
+		say_remarks(p);
+		return KV_CONFLICT;
+	}
 	if (t->still >= REFUSED_TRIES) {
 		say_error("%s: '%s' refuses although nobody else moved it: %s", t->what->text, t->remote, p->reason);
 		say_remarks(p);

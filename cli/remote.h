@@ -56,6 +56,7 @@ struct push {
 	bool probe; /* ask for the hook's greeting instead */
 	/* Out; release with push_release(). */
 	bool greeted;  /* probe: there is a Stargate */
+	bool conflict; /* LOST: a hook said so: an expectation, or its upstream */
 	bool cut;      /* UNKNOWN: the connection ended in the middle: worth another try */
 	char *reason;  /* one sentence, for all but LANDED */
 	char *remarks; /* what the remote's hooks said to people, lines with "remote: " */

@@ -191,7 +191,7 @@ def at_once():
     version = hub.state()["version"]
     for x in (c, d):
         x.kv("remote", "update")
-    ps = [x.start("set", "k", str(n), "--expect-version", str(version)) for n, x in enumerate((c, d))]
+    ps = [x.start("set", "k", "new %d" % n, "--expect-version", str(version)) for n, x in enumerate((c, d))]
     for p in ps:
         p.communicate(timeout=LIMIT)
     equal(sorted(p.returncode for p in ps), [0, 2])
