@@ -59,15 +59,24 @@ static void fuse_words(enum fuse_log_level level, const char *fmt, va_list ap)
 
 /* --- mounting ----------------------------------------------------------------------------------------------------- */
 
+/* SIGHUP stays ignored where it is (nohup(1)). */
+static void ending_signals(sigset_t *set)
+{
+	struct sigaction hup;
+
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	if (sigaction(SIGHUP, NULL, &hup) || hup.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
+	sigaddset(set, SIG_DONE);
+}
+
 void loop_block_signals(void)
 {
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIG_DONE);
+	ending_signals(&set);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -300,11 +309,7 @@ static void *signal_thread(void *arg)
 	bool left;
 	int sig;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIG_DONE);
+	ending_signals(&set);
 	for (;;) {
 		if (sigwait(&set, &sig))
 			continue;
