@@ -169,6 +169,18 @@ static bool holds(struct fs *fs, const struct ledger_expect *e, const struct led
 	return false;
 }
 
+/*
+ * A refusal that was found by looking counts as a write that was tried: the expectation is not for the holder's parent any
+ * more (fs/holder.h).
+ */
+static void mark_refused(struct fs *fs, const char *ns, const char *const *keys, size_t nkeys, const struct holder_who *hw)
+{
+	struct holder_set set = {0};
+
+	if (holders_find(fs->holders, ns, keys, nkeys, hw, &set) == 0)
+		holders_settle(fs->holders, &set, HOLDER_CONFLICT, NULL, NULL);
+}
+
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key)
 {
 	const char *keys[1] = {key};
@@ -188,6 +200,7 @@ int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const ch
 	for (size_t i = 0; i < set.n; i++) {
 		if (!holds(fs, &set.expects[i], &res.tip, &res)) {
 			fs_record(fs, w, ns, key, LEDGER_ECONFLICT, &set.expects[i], &res);
+			mark_refused(fs, ns, keys, key ? 1 : 0, &hw);
 			return LEDGER_ECONFLICT;
 		}
 	}

@@ -82,6 +82,7 @@ static int rebase(struct session *s, const struct hold *v, const struct ledger_r
 	atomic_store(&s->created, false);
 	s->dirty = s->kind_set = s->exclusive = false;
 	s->base_absent = false;
+	s->base_own = true;
 	s->base = res->blob;
 	if (s->mtime_set)
 		times_set(s->fs, v->ns, v->path, &res->blob, &s->mtime);
@@ -111,8 +112,53 @@ static void keep_refused(struct session *s, const struct who *w, const struct ho
 	ledger_value_unref(whole);
 }
 
+/* Has the key moved away from what the session was made from, so that base_rule() would refuse it? */
+static int check_base(struct session *s, const struct who *w, const char *ns, const char *path)
+{
+	struct ledger_result res = {.reason = LEDGER_REASON_BASE};
+	struct ledger_expect expected = {.what = LEDGER_EXPECT_BLOB};
+	struct ledger_edit e = {0};
+	struct ledger_entry there;
+	bool holds;
+	int r;
+
+	base_rule(s, &e);
+	if (e.base_rule == LEDGER_BASE_ANY)
+		return 0;
+	r = ledger_tip(s->fs->ledger, ns, &res.tip);
+	if (!r)
+		r = ledger_lookup(s->fs->ledger, &res.tip.tree, path, &there);
+	if (r && r != LEDGER_ENOTFOUND)
+		return r;
+	if (!r)
+		res.blob = there.oid;
+	if (e.base_rule == LEDGER_BASE_ABSENT)
+		holds = r != 0;
+	else
+		holds = !r && ledger_oid_eq(&there.oid, &e.base) && !atomic_load(&s->detached);
+	if (holds)
+		return 0;
+	expected.oid = e.base;
+	if (e.base_rule == LEDGER_BASE_ABSENT)
+		expected.what = LEDGER_EXPECT_ABSENT;
+	fs_record(s->fs, w, ns, path, LEDGER_ECONFLICT, &expected, &res);
+	return LEDGER_ECONFLICT;
+}
+
+/*
+ * May a session whose name was unlinked end well?  What it has goes nowhere, as POSIX has it; but who expected something, or
+ * made the new value from the one that is gone, is told: else two of them could win against one state.
+ */
+static int check_detached(struct session *s, const struct who *w, const char *ns, const char *path)
+{
+	int r = s->base_absent || s->base_own ? 0 : check_base(s, w, ns, path);
+
+	return r ? r : fs_change_check(s->fs, w, ns, path);
+}
+
 static int save_locked(struct session *s, const struct who *w, const struct hold *v)
 {
+	bool detached = atomic_load(&s->detached); /* stays so: the name is held */
 	struct fs *fs = s->fs;
 	struct ledger_edit e;
 	struct ledger_result res;
@@ -122,15 +168,16 @@ static int save_locked(struct session *s, const struct who *w, const struct hold
 		return s->error;
 	if (!s->dirty)
 		return 0;
-	if (atomic_load(&s->detached)) {
-		s->dirty = false;
-		return 0;
-	}
 	r = make_edit(s, v->path, &e);
 	if (r)
 		return r;
-	r = fs_change(fs, w, v->ns, v->path, NULL, &e, 1, &res);
-	if (!r) {
+	if (detached)
+		r = check_detached(s, w, v->ns, v->path);
+	else
+		r = fs_change(fs, w, v->ns, v->path, NULL, &e, 1, &res);
+	if (!r && detached) {
+		s->dirty = false;
+	} else if (!r) {
 		local_returned(fs, v->place);
 		if (res.changed)
 			inode_supersede(fs, v->place);
@@ -188,36 +235,6 @@ int session_save(struct session *s, const struct who *w)
 	return r;
 }
 
-/* Has the key moved away from what the session was made from, so that base_rule() would refuse it? */
-static int check_base(struct session *s, const struct who *w, const char *ns, const char *path)
-{
-	struct ledger_result res = {.reason = LEDGER_REASON_BASE};
-	struct ledger_expect expected = {.what = LEDGER_EXPECT_BLOB};
-	struct ledger_edit e = {0};
-	struct ledger_entry there;
-	bool holds;
-	int r;
-
-	base_rule(s, &e);
-	if (e.base_rule == LEDGER_BASE_ANY)
-		return 0;
-	r = ledger_tip(s->fs->ledger, ns, &res.tip);
-	if (!r)
-		r = ledger_lookup(s->fs->ledger, &res.tip.tree, path, &there);
-	if (r && r != LEDGER_ENOTFOUND)
-		return r;
-	if (!r)
-		res.blob = there.oid;
-	holds = e.base_rule == LEDGER_BASE_ABSENT ? r != 0 : !r && ledger_oid_eq(&there.oid, &e.base);
-	if (holds)
-		return 0;
-	expected.oid = e.base;
-	if (e.base_rule == LEDGER_BASE_ABSENT)
-		expected.what = LEDGER_EXPECT_ABSENT;
-	fs_record(s->fs, w, ns, path, LEDGER_ECONFLICT, &expected, &res);
-	return LEDGER_ECONFLICT;
-}
-
 int session_check(struct session *s, const struct who *w)
 {
 	struct place *p = session_place(s);
@@ -227,10 +244,10 @@ int session_check(struct session *s, const struct who *w)
 	if (place_name(s->fs, p, &ns, &path) == 0) {
 		pthread_mutex_lock(&s->lock);
 		r = s->error;
-		if (!r && !atomic_load(&s->detached))
+		if (!r && !(atomic_load(&s->detached) && (s->base_absent || s->base_own)))
 			r = check_base(s, w, ns, path);
 		pthread_mutex_unlock(&s->lock);
-		if (!r && !atomic_load(&s->detached))
+		if (!r)
 			r = fs_change_check(s->fs, w, ns, path);
 		free(ns);
 		free(path);

@@ -22,6 +22,7 @@ struct session {
 
 	/* What it was made from; lock. */
 	bool base_absent;
+	bool base_own;		/* the base is what this session saved */
 	struct ledger_oid base;
 	enum ledger_kind kind;
 	struct ledger_value *base_value; /* NULL: empty */
@@ -44,7 +45,7 @@ struct session {
 	unsigned opens;		/* open files; fs.lock */
 	uint64_t fd_ino;	/* the number that /proc shows for its descriptors; constant after the open */
 
-	atomic_bool detached;	/* its name was unlinked: saves go nowhere, as POSIX has it */
+	atomic_bool detached;	/* its name was unlinked: saves go nowhere, as POSIX has it (check_detached()) */
 
 	/* Who; the opener is constant, the list of writers grows; lock. */
 	struct who who;		/* the opener; who.tid is that of the open */
