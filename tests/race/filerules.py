@@ -3,8 +3,9 @@
 
 Within a mount an open file is a file, as POSIX has it, and these results are right although the ledger does not show them:
 
- - A write whose file is removed between its open and its close is "drowned": the close succeeds, nothing is committed.  So
-   is the removal of a file that was created and not yet saved.
+ - A write whose file is removed between its open and its close is "drowned": the close succeeds, nothing is committed,
+   unless it was guarded or made from the value that is gone: then the close fails.  The removal of a file that was created
+   and not yet saved drowns too.
  - A write whose file is renamed in between lands under the new name.
  - A file that another process of the mount has created and not yet saved is there for O_EXCL.
 
@@ -38,7 +39,9 @@ class Witnesses:
                 yield found[i]
 
     def drowned(self, op):
-        """The operations that may have drowned `op`, which was acknowledged and has no commit."""
+        """The operations that may have drowned `op`, which was acknowledged and has no commit.  Guarded ones must not drown."""
+        if op.guarded:
+            return []
         if op.kind in ("set", "append", "create"):
             return [o for o in self.beside(op, op.key) if o.kind == "delete" and o.outcome in ("ok", "unknown")]
         if op.kind == "delete":

@@ -67,6 +67,10 @@ class Op:
         return ABSENT if self.kind == "create" and self.base is None else self.base
 
     @property
+    def guarded(self):
+        return any(getattr(self, name) is not None for name in GUARDS)
+
+    @property
     def is_write(self):
         return self.kind not in READS
 

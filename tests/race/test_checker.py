@@ -373,6 +373,11 @@ class Files(unittest.TestCase):
             rows[1] = (place, "b", "delete", begin, end, {})
             self.assertEqual(self.report(*rows, changes=[("b.2", {"k": ABSENT})]).counts["lost"], 1)
 
+    def test_guarded_and_removed_while_open(self):
+        for guard in ({"expect": "z.1"}, {"base": "z.1"}, {"tree": "t0", "old": "z.1"}):
+            rows = [("mnt-a", "a", "set", 0, 50, guard), ("mnt-a", "b", "delete", 10, 40, {})]
+            self.assertEqual(self.report(*rows, changes=[("b.2", {"k": ABSENT})]).counts["lost"], 1)
+
     def test_removed_before_it_was_saved(self):
         rows = [("mnt-a", "z", "delete", 0, 5, {}), ("mnt-a", "a", "create", 10, 50, {}), ("mnt-a", "b", "delete", 20, 40, {})]
         report = self.report(*rows, changes=[("z.1", {"k": ABSENT})])
