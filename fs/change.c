@@ -135,6 +135,8 @@ int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *ke
 	c.nexpects = set.n;
 	c.actor = (struct ledger_actor){.comm = w->comm, .pid = w->pid, .uid = w->uid};
 	r = ledger_commit(fs->ledger, &c, &res);
+	if (r == LEDGER_ECONFLICT && key && res.reason <= LEDGER_REASON_VERSION)
+		res.blob = blob_at(fs, &res.tip.tree, key); /* the ledger tells of the blob when the conflict is about it */
 	if (r == 0 || r == LEDGER_ECONFLICT) {
 		const struct ledger_expect *e = r ? conflict_cause(&set, edits, nedits, &res, &cause) : NULL;
 

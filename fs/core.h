@@ -215,6 +215,12 @@ double inode_attr_timeout(const struct inode *i);
 /* The entry at the place now, by the tip of its namespace.  ledger errors; `tip` may be NULL. */
 int fs_resolve(struct fs *fs, struct place *p, struct ledger_tip *tip, struct ledger_entry *e);
 
+/* The result of reading an object that a tree names: when it is not there that is damage, not an absent key. */
+static inline int named_object(int r)
+{
+	return r == LEDGER_ENOTFOUND ? LEDGER_ECORRUPT : r;
+}
+
 /* Is there a namespace below refs/kv/<prefix>/ ? */
 bool fs_prefix_exists(struct fs *fs, const char *prefix);
 

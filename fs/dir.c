@@ -154,7 +154,7 @@ static int load_tree(struct fs *fs, struct inode *i, struct dir *d)
 	if (!r && e.kind != LEDGER_DIR)
 		r = LEDGER_ENOTDIR;
 	if (!r)
-		r = ledger_tree_get(fs->ledger, &e.oid, &d->tree);
+		r = named_object(ledger_tree_get(fs->ledger, &e.oid, &d->tree));
 	if (!r)
 		add_locals(fs, d);
 	/* A directory that was removed under its reader is empty. */

@@ -202,7 +202,7 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 		*out = i;
 		return 0;
 	}
-	r = ledger_blob_size(fs->ledger, &e->oid, &size);
+	r = named_object(ledger_blob_size(fs->ledger, &e->oid, &size));
 	if (r)
 		return r;
 	if (place_name(fs, p, &ns, &path))

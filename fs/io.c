@@ -22,7 +22,7 @@ static int version_value(struct fs *fs, struct inode *i, struct ledger_value **o
 	v = i->value ? ledger_value_ref(i->value) : NULL;
 	pthread_mutex_unlock(&fs->lock);
 	if (!v) {
-		r = ledger_value_get(fs->ledger, &i->blob, &v);
+		r = named_object(ledger_value_get(fs->ledger, &i->blob, &v));
 		if (r)
 			return r;
 		pthread_mutex_lock(&fs->lock);

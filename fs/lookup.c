@@ -230,7 +230,7 @@ void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	if (i->type == INODE_LOCAL) {
 		n = local_pread(i->local, target, sizeof(target) - 1, 0);
 	} else if (i->type == INODE_VERSION) {
-		n = ledger_value_get(fs->ledger, &i->blob, &v);
+		n = named_object(ledger_value_get(fs->ledger, &i->blob, &v));
 		if (!n)
 			n = ledger_value_pread(v, target, sizeof(target) - 1, 0);
 		ledger_value_unref(v);

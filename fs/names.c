@@ -210,7 +210,7 @@ static int rmdir_namespace(fuse_req_t req, struct inode *dir, const char *name)
 			fs_record(fs, &w, ns, NULL, r, res.index < set.n ? &set.expects[res.index] : NULL, &res);
 		holders_settle(fs->holders, &set, r == LEDGER_ECONFLICT ? HOLDER_CONFLICT : HOLDER_NOTHING, NULL, NULL);
 	}
-	if (r == LEDGER_ENOTFOUND && fs_prefix_exists(fs, ns))
+	if ((r == LEDGER_ENOTFOUND || r == LEDGER_EEXISTS) && fs_prefix_exists(fs, ns))
 		r = LEDGER_ENOTEMPTY;
 	free(ns);
 	return r;

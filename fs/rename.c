@@ -101,7 +101,7 @@ static int rename_to_backup(struct fs *fs, struct ends *x)
 
 	r = fs_change_check(fs, &x->who, x->from.ns, x->from.path);
 	if (!r)
-		r = ledger_value_get(fs->ledger, &x->e_from.oid, &v);
+		r = named_object(ledger_value_get(fs->ledger, &x->e_from.oid, &v));
 	if (r)
 		return r;
 	if (x->l_to)

@@ -30,7 +30,7 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	if (base) {
 		s->base = base->oid;
 		s->kind = base->kind;
-		r = ledger_value_get(fs->ledger, &base->oid, &s->base_value);
+		r = named_object(ledger_value_get(fs->ledger, &base->oid, &s->base_value));
 		if (r)
 			goto fail;
 	} else {
@@ -315,18 +315,22 @@ int session_pwrite(struct session *s, const void *buf, size_t len, uint64_t off,
 
 int session_truncate(struct session *s, uint64_t size)
 {
+	bool same;
 	int r;
 
 	pthread_mutex_lock(&s->lock);
 	r = s->error ? s->error : check_limit(s, size);
+	same = size != 0 && size == size_locked(s);
 	if (!r && size == 0) {
 		r = start_empty(s);
-	} else if (!r && size != size_locked(s)) {
+	} else if (!r && !same) {
 		r = make_whole(s);
 		if (!r)
 			r = spool_truncate(s->bytes, size);
 	}
-	if (!r) {
+	if (!r && same) {
+		; /* nothing to save: what is not whole would be saved as nothing */
+	} else if (!r) {
 		s->dirty = true;
 		clock_gettime(CLOCK_REALTIME, &s->mtime);
 	} else if (!s->error) {
