@@ -12,6 +12,6 @@ none() { # PATTERN WHY FILES...
 	fi
 }
 none '#include.*[Ff]use|\bfuse_[a-z]|FUSE_[A-Z]|fuse3' "FUSE in the ledger" ledger include/ledger
-none 'git2\.h|\bgit_[a-z]+_?[a-z_]*\(|libgit2' "libgit2 outside the ledger" fs cli include
+none '#include.*git2|\bgit_(oid|odb|repository|reference|object|commit|tree|treebuilder|blob|buf|strarray|config|signature|error|libgit2|transaction)_[a-z]|dependency.*libgit2|\blibgit2\b.*[]]' "libgit2 outside the ledger" fs cli include
 none '#include [<"](\.\./)?ledger/(store|internal|fail|tree|edit|group|queue)[^/]*\.h' "the ledger's inside" fs cli
 exit $bad

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What a test sees of a repository, and what a foreign writer does to it: always through stock git."""
+import itertools
 import os
 import re
 import subprocess
@@ -27,7 +28,7 @@ class Repo:
 
     def __init__(self, path, bare=True, init=True):
         self.path = str(path)
-        self.hashed = {}
+        self.hashed, self.serial = {}, itertools.count()
         self.hostile = False  # holds trees that fsck is right to refuse
         if init and not os.path.exists(self.path):
             subprocess.run(["git", "init", "-q", "-b", "main"] + (["--bare"] if bare else []) + [self.path], check=True,
@@ -130,6 +131,7 @@ class Repo:
         """One commit by a foreign writer with git update-ref: {path: bytes, or None to delete}.  False: lost the race."""
         old = self.tip(ns)
         tree = self._edit(old + "^{tree}", changes)
+        message += " %d-%d" % (os.getpid(), next(self.serial))  # two writers' commits must not be one and the same
         if trailer:
             message += "\n\nKV-Version: %d\n" % (self.version(ns) + 1)
         new = self.commit_tree(tree, old, message)

@@ -36,7 +36,7 @@ def increment_by_ref(path, ns, n):
             value = int(repo.raw("cat-file", "blob", tip + ":k")) + 1
             tree = repo.mktree([("100644", "k", repo.hash(b"%d\n" % value))])
             version = int(repo.git("log", "-1", "--format=%(trailers:key=KV-Version,valueonly)", tip)) + 1
-            if repo.raw("update-ref", "refs/kv/" + ns, repo.commit_tree(tree, tip, "foreign\n\nKV-Version: %d\n" % version), tip, check=False)[0] == 0:
+            if repo.raw("update-ref", "refs/kv/" + ns, repo.commit_tree(tree, tip, "foreign %d-%d\n\nKV-Version: %d\n" % (os.getpid(), version, version)), tip, check=False)[0] == 0:
                 break
             refused += 1
     return refused
