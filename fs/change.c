@@ -13,9 +13,22 @@ void who_from_req(struct who *w, fuse_req_t req)
 	memset(w, 0, sizeof(*w));
 	w->tid = c->pid;
 	w->uid = c->uid;
-	if (proc_tgid(c->pid, &w->pid))
-		w->pid = c->pid;
-	proc_comm(c->pid, w->comm);
+}
+
+void who_look(struct who *w, struct proc_exit *end)
+{
+	struct proc_look look = {0};
+
+	if (w->pid && w->comm[0] && !end)
+		return;
+	if (proc_look(w->tid ? w->tid : w->pid, &look)) {
+		look.tgid = w->pid ? w->pid : w->tid;
+		strcpy(look.comm, "?");
+	}
+	w->pid = look.tgid;
+	memcpy(w->comm, look.comm, sizeof(w->comm));
+	if (end)
+		*end = look.end;
 }
 
 static struct holder_who holder_who(const struct who *w)
@@ -116,31 +129,33 @@ static void settle(struct fs *fs, struct holder_set *set, const char *const *key
 	holders_settle(fs->holders, set, o, &res->tip, blobs);
 }
 
-int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *key, const char *key2,
+int fs_change(struct fs *fs, const struct who *caller, const char *ns, const char *key, const char *key2,
 	      const struct ledger_edit *edits, size_t nedits, struct ledger_result *out)
 {
 	const char *keys[HOLDER_KEYS_MAX] = {key, key2};
 	size_t nkeys = !key ? 0 : !key2 ? 1 : 2;
-	struct holder_who hw = holder_who(w);
+	struct holder_who hw = holder_who(caller);
 	struct ledger_result res = {0};
 	struct ledger_expect cause;
 	struct holder_set set = {0};
 	struct ledger_change c = {.ns = ns, .edits = edits, .nedits = nedits};
+	struct who w = *caller;
 	int r, h;
 
 	h = holders_find(fs->holders, ns, keys, nkeys, &hw, &set);
 	if (h && h != ESRCH)
 		return LEDGER_ENOMEM;
+	who_look(&w, NULL);
 	c.expects = set.expects;
 	c.nexpects = set.n;
-	c.actor = (struct ledger_actor){.comm = w->comm, .pid = w->pid, .uid = w->uid};
+	c.actor = (struct ledger_actor){.comm = w.comm, .pid = w.pid, .uid = w.uid};
 	r = ledger_commit(fs->ledger, &c, &res);
 	if (r == LEDGER_ECONFLICT && key && res.reason <= LEDGER_REASON_VERSION)
 		res.blob = blob_at(fs, &res.tip.tree, key); /* the ledger tells of the blob when the conflict is about it */
 	if (r == 0 || r == LEDGER_ECONFLICT) {
 		const struct ledger_expect *e = r ? conflict_cause(&set, edits, nedits, &res, &cause) : NULL;
 
-		fs_record(fs, w, ns, key, r, e, &res);
+		fs_record(fs, caller, ns, key, r, e, &res);
 	}
 	settle(fs, &set, keys, nkeys, r, &res);
 	if (out)

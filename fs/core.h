@@ -236,13 +236,16 @@ void times_free(struct fs *fs);
 /* Who asks for a change: the caller of a request, or, when nobody is there any more, what a handle recorded. */
 struct who {
 	pid_t tid; /* 0: only the chain is known */
-	pid_t pid; /* process id, for the trailer */
+	pid_t pid; /* process id, for the trailer; 0: not looked up yet, as `comm` */
 	uid_t uid;
 	struct holder_chain *chain; /* used when tid is 0; borrowed */
 	char comm[PROC_COMM_SIZE];
 };
 
+/* Costs nothing: process and name are looked up when a commit wants them, by who_look(). */
 void who_from_req(struct who *w, fuse_req_t req);
+/* Looks them up unless that was done.  `end` may be NULL. */
+void who_look(struct who *w, struct proc_exit *end);
 
 /*
  * Commits edits on `ns` for `w`: adds the expectations that apply to `key` (and `key2`, the other end of a rename; may be

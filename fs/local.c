@@ -21,6 +21,7 @@ struct local *local_new(struct fs *fs, struct place *p, enum local_type type, co
 	l->kind = LEDGER_FILE;
 	clock_gettime(CLOCK_REALTIME, &l->mtime);
 	l->who = *w;
+	who_look(&l->who, NULL);
 	if (w->tid)
 		holders_chain(fs->holders, w->tid, &l->chain);
 	l->who.tid = 0;

@@ -128,6 +128,7 @@ static int mkdir_namespace(fuse_req_t req, struct inode *dir, const char *name, 
 	if (!ns)
 		return LEDGER_ENOMEM;
 	who_from_req(&w, req);
+	who_look(&w, NULL);
 	a = (struct ledger_actor){.comm = w.comm, .pid = w.pid, .uid = w.uid};
 	r = ledger_ns_check(ns);
 	if (!r)

@@ -29,7 +29,6 @@ struct pidfd_info_v0 {
 static int slurp(pid_t tid, const char *name, char *buf, size_t size)
 {
 	char path[64];
-	size_t len = 0;
 	ssize_t n;
 	int fd, err = 0;
 
@@ -37,14 +36,13 @@ static int slurp(pid_t tid, const char *name, char *buf, size_t size)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? ESRCH : errno;
-	do {
-		n = read(fd, buf + len, size - 1 - len);
-		if (n > 0)
-			len += (size_t)n;
-	} while (len < size - 1 && (n > 0 || (n < 0 && errno == EINTR)));
+	/* These files are made in one piece at the first read: a second one would only say that it was all. */
+	do
+		n = read(fd, buf, size - 1);
+	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		err = errno;
-	buf[len] = '\0';
+	buf[n > 0 ? n : 0] = '\0';
 	close(fd);
 	return err;
 }
@@ -189,21 +187,30 @@ static int stat_exit_code(const char *stat, long *out)
 	return 0;
 }
 
-int proc_exit_state(pid_t tid, struct proc_exit *out)
+/* A name for trailers and log lines: to the end of the line, without control bytes. */
+static void copy_comm(char out[PROC_COMM_SIZE], const char *text, const char *end)
+{
+	size_t i;
+
+	for (i = 0; i < PROC_COMM_SIZE - 1 && text + i < end; i++)
+		out[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
+	out[i] = '\0';
+}
+
+/* How a task ends whose status is in `status`. */
+static int exit_state(pid_t tid, const char *status, struct proc_exit *out)
 {
 	char buf[STATUS_SIZE];
 	const char *uid;
 	uid_t owner, me = geteuid();
 	long code = 0;
-	int err = tid > 0 ? slurp(tid, "status", buf, sizeof(buf)) : ESRCH;
+	int err;
 
-	if (err)
-		return err;
-	if (status_field(buf, "VmSize")) {
+	if (status_field(status, "VmSize")) {
 		*out = (struct proc_exit){0};
 		return 0;
 	}
-	uid = status_field(buf, "Uid");
+	uid = status_field(status, "Uid");
 	owner = uid ? (uid_t)strtoul(uid, NULL, 10) : (uid_t)-1;
 	err = slurp(tid, "stat", buf, sizeof(buf));
 	if (!err)
@@ -215,16 +222,43 @@ int proc_exit_state(pid_t tid, struct proc_exit *out)
 	return 0;
 }
 
+int proc_exit_state(pid_t tid, struct proc_exit *out)
+{
+	char buf[STATUS_SIZE];
+	int err = tid > 0 ? slurp(tid, "status", buf, sizeof(buf)) : ESRCH;
+
+	return err ? err : exit_state(tid, buf, out);
+}
+
+int proc_look(pid_t tid, struct proc_look *out)
+{
+	static const char key[] = "Name:\t";
+	char buf[STATUS_SIZE];
+	const char *tgid;
+	int err = tid > 0 ? slurp(tid, "status", buf, sizeof(buf)) : ESRCH;
+
+	if (err)
+		return err;
+	tgid = status_field(buf, "Tgid");
+	if (!tgid || strncmp(buf, key, strlen(key)) != 0)
+		return EIO;
+	err = exit_state(tid, buf, &out->end);
+	if (err)
+		return err;
+	out->tgid = (pid_t)strtol(tgid, NULL, 10);
+	copy_comm(out->comm, buf + strlen(key), strchr(buf, '\n'));
+	return 0;
+}
+
 void proc_comm(pid_t tid, char buf[PROC_COMM_SIZE])
 {
 	char text[64];
-	size_t i;
+	size_t len;
 
 	if (tid <= 0 || slurp(tid, "comm", text, sizeof(text)) || !text[0])
 		strcpy(text, "?");
-	for (i = 0; i < PROC_COMM_SIZE - 1 && text[i] && (text[i] != '\n' || text[i + 1]); i++)
-		buf[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
-	buf[i] = '\0';
+	len = strlen(text);
+	copy_comm(buf, text, text + len - (text[len - 1] == '\n'));
 }
 
 pid_t proc_last_pid(void)

@@ -54,6 +54,8 @@ int proc_tgid(pid_t tid, pid_t *out);
  */
 int proc_parent(pid_t tgid, int pidfd, pid_t *out);
 
+#define PROC_COMM_SIZE 16
+
 /* How a task that is exiting ends. */
 struct proc_exit {
 	bool exiting; /* it has no address space any more: exiting (or a kernel thread) */
@@ -67,7 +69,15 @@ struct proc_exit {
  */
 int proc_exit_state(pid_t tid, struct proc_exit *out);
 
-#define PROC_COMM_SIZE 16
+
+/* What a request wants to know of its caller, by one reading of status: process, name (as proc_comm()), exit. */
+struct proc_look {
+	pid_t tgid;
+	char comm[PROC_COMM_SIZE];
+	struct proc_exit end;
+};
+
+int proc_look(pid_t tid, struct proc_look *out);
 
 /* The thread's name, for trailers and log lines; control bytes become '?'.  "?" when it is gone; always terminated. */
 void proc_comm(pid_t tid, char buf[PROC_COMM_SIZE]);

@@ -90,7 +90,7 @@ static int rebase(struct session *s, const struct hold *v, const struct ledger_r
 	if (s->append_only) {
 		ledger_value_unref(s->base_value);
 		s->base_value = NULL;
-		r = ledger_value_get(s->fs->ledger, &res->blob, &s->base_value);
+		r = ledger_blob_size(s->fs->ledger, &res->blob, &s->base_size);
 		if (!r)
 			r = spool_truncate(s->bytes, 0);
 	}
@@ -303,9 +303,12 @@ int session_flush(struct session *s, fuse_req_t req)
 	if (r || !dirty)
 		return r;
 	who_from_req(&w, req);
+	who_look(&w, &end);
+	pthread_mutex_lock(&s->lock);
+	memcpy(s->who.comm, w.comm, sizeof(w.comm)); /* for a save at release: the opener may have become another program */
+	pthread_mutex_unlock(&s->lock);
 	held = still_held(s, w.tid, writers, nwriters) == PROC_HELD;
-	if (proc_exit_state(w.tid, &end) == 0 && end.exiting && end.signal > 0 &&
-	    (!held || wrote(writers, nwriters, w.pid))) {
+	if (end.exiting && end.signal > 0 && (!held || wrote(writers, nwriters, w.pid))) {
 		session_poison(s, LEDGER_EIO);
 		return LEDGER_EIO;
 	}

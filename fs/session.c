@@ -7,9 +7,12 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 
-static uint64_t base_size(const struct session *s)
+/* The base's bytes, when they are wanted first: who replaces or appends never reads them. */
+static int load_base(struct session *s)
 {
-	return s->base_value ? ledger_value_size(s->base_value) : 0;
+	if (s->base_value || s->base_absent || !s->base_size)
+		return 0;
+	return named_object(ledger_value_get(s->fs->ledger, &s->base, &s->base_value));
 }
 
 int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *base, fuse_req_t req)
@@ -30,7 +33,7 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	if (base) {
 		s->base = base->oid;
 		s->kind = base->kind;
-		r = named_object(ledger_value_get(fs->ledger, &base->oid, &s->base_value));
+		r = named_object(ledger_blob_size(fs->ledger, &base->oid, &s->base_size));
 		if (r)
 			goto fail;
 	} else {
@@ -40,6 +43,10 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	s->last_pid = proc_last_pid();
 	who_from_req(&s->who, req);
 	holders_chain(fs->holders, s->who.tid, &s->chain); /* without one, late saves are unguarded: SPEC 6.2 */
+	if (s->chain)
+		s->who.pid = proc_pid(holder_chain_proc(s->chain));
+	else
+		who_look(&s->who, NULL);
 	clock_gettime(CLOCK_REALTIME, &s->mtime);
 	pthread_mutex_lock(&fs->lock);
 	for (struct inode *i = priv->place->inodes; base && i; i = i->next) {
@@ -159,7 +166,7 @@ struct inode *session_own_new(struct fs *fs, const char *ns, const char *path, p
 
 static uint64_t size_locked(const struct session *s)
 {
-	return s->whole ? spool_size(s->bytes) : base_size(s) + spool_size(s->bytes);
+	return s->whole ? spool_size(s->bytes) : s->base_size + spool_size(s->bytes);
 }
 
 /* Makes `bytes` the whole value: from the base, with the appended tail behind it. */
@@ -176,7 +183,9 @@ static int make_whole(struct session *s)
 	all = spool_new(ledger_gitdir(s->fs->ledger));
 	if (!all)
 		return LEDGER_ENOMEM;
-	r = spool_load(all, s->base_value);
+	r = load_base(s);
+	if (!r)
+		r = spool_load(all, s->base_value);
 	while (!r && (n = spool_pread(tail, buf, sizeof(buf), off)) != 0) {
 		r = n < 0 ? (int)n : spool_pwrite(all, buf, (size_t)n, spool_size(all));
 		off += (uint64_t)(n > 0 ? n : 0);
@@ -216,7 +225,9 @@ static void note_writer(struct session *s, pid_t tid)
 	if (!tid || tid == s->last_tid)
 		return;
 	s->last_tid = tid;
-	if (proc_tgid(tid, &s->last_tgid))
+	if (tid == s->who.tid)
+		s->last_tgid = s->who.pid;
+	else if (proc_tgid(tid, &s->last_tgid))
 		return;
 	for (unsigned i = 0; i < s->nwriters; i++) {
 		if (s->writers[i] == s->last_tgid)
@@ -249,10 +260,12 @@ int session_stat(struct session *s, enum ledger_kind *kind, struct stat *st)
 
 static ssize_t pread_locked(struct session *s, char *buf, size_t len, uint64_t off)
 {
-	uint64_t base = s->whole ? 0 : base_size(s);
+	uint64_t base = s->whole ? 0 : s->base_size;
 	size_t done = 0;
 	ssize_t n;
 
+	if (off < base && (n = load_base(s)) < 0)
+		return n;
 	while (done < len && off + done < base) {
 		n = ledger_value_pread(s->base_value, buf + done, len - done, off + done);
 		if (n <= 0)

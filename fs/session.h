@@ -25,7 +25,8 @@ struct session {
 	bool base_own;		/* the base is what this session saved */
 	struct ledger_oid base;
 	enum ledger_kind kind;
-	struct ledger_value *base_value; /* NULL: empty */
+	uint64_t base_size;
+	struct ledger_value *base_value; /* NULL: empty, or not loaded yet */
 
 	/* The bytes; lock. */
 	struct spool *bytes;	/* the whole value once `whole`; with `tail`: only what goes behind the base */
