@@ -168,9 +168,14 @@ def place(ops, commits, start, report):
 
 
 def resolve(ops):
-    """The operations that happened, for a search that knows nothing of the ledger: unknown ones by their commit."""
+    """The operations that happened, for a search that knows nothing of the ledger: unknown ones by their commit.
+
+    What drowned went nowhere, at no instant: the removal may even have expected the value from before.
+    """
     out = []
     for op in ops:
+        if op.drowned:
+            continue
         if op.outcome == "unknown":
             if op.is_write and op.pos is not None:
                 op = op.copy()
