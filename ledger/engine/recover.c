@@ -4,7 +4,7 @@
  * journals are replayed into memory, every object checked against its name; one synced pack holds what came out; the refs
  * move; their small packs and their directories go.
  *
- * A ref moves only where its value is ours: a value that our own journal names, none, an empty file, an object that is
+ * A ref moves only where its value is ours: a value that our own journal names, none, a file without a value, an object that is
  * not there (a power cut leaves these), or an ancestor of ours after another boot.  Anything else is a later move by
  * somebody else: it stays, and ours is kept under refs/kv-lost.
  */
@@ -408,14 +408,14 @@ static bool exists(struct store *s, const struct ledger_oid *oid)
 	return git_odb_exists(s->odb, &id);
 }
 
-/* The ref's value now (zero: absent; *empty: a file without content), read with its lock held. */
-static int value_now(struct store *s, const char *ref, struct ledger_oid *out, bool *empty)
+/* The ref's value now (zero: absent; *broken: a file without a value), read with its lock held. */
+static int value_now(struct store *s, const char *ref, struct ledger_oid *out, bool *broken)
 {
-	int r = refs_read_loose(s->dirfd, ref, out, empty);
+	int r = refs_read_loose(s->dirfd, ref, out, broken);
 
 	if (r == LEDGER_ENOTFOUND)
 		r = refs_read_packed(&s->refs, ref, out);
-	if (r == LEDGER_ENOTFOUND || (r == LEDGER_ECORRUPT && *empty)) {
+	if (r == LEDGER_ENOTFOUND || (r == LEDGER_ECORRUPT && *broken)) {
 		memset(out, 0, sizeof(*out));
 		return 0;
 	}
@@ -423,15 +423,15 @@ static int value_now(struct store *s, const char *ref, struct ledger_oid *out, b
 }
 
 static enum verdict judge(struct recovery *rc, const struct dead *d, const struct move *last, const struct ledger_oid *now,
-			  bool empty)
+			  bool broken)
 {
 	struct store *s = rc->s;
 	char boot[40];
 	bool same_boot;
 
-	if (ledger_oid_eq(now, &last->to) && !empty)
+	if (ledger_oid_eq(now, &last->to) && !broken)
 		return STAYS;
-	if (empty)
+	if (broken)
 		return MOVES;
 	journal_boot(boot);
 	same_boot = boot[0] && memcmp(boot, d->image.boot, 36) == 0;
@@ -520,7 +520,7 @@ static int recover_ref(struct recovery *rc, struct dead *d, const struct move *l
 {
 	struct store *s = rc->s;
 	struct ledger_oid now;
-	bool empty = false;
+	bool broken = false;
 	enum verdict v = FOREIGN;
 	int r;
 
@@ -532,9 +532,9 @@ static int recover_ref(struct recovery *rc, struct dead *d, const struct move *l
 		memset(&now, 0, sizeof(now));
 		return park(rc, d, last, &now);
 	}
-	r = value_now(s, last->ref, &now, &empty);
+	r = value_now(s, last->ref, &now, &broken);
 	if (!r)
-		v = judge(rc, d, last, &now, empty);
+		v = judge(rc, d, last, &now, broken);
 	else if (r != LEDGER_ECORRUPT)
 		goto out;
 	else

@@ -67,14 +67,14 @@ void refs_release(struct refs *r)
 }
 
 /* Opens and reads the loose file; on 0 `*fd` stays open for the caller when it is not NULL. */
-static int read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *empty, struct ref_stamp *keep)
+static int read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *broken, struct ref_stamp *keep)
 {
 	struct ref_stamp st = {.fd = -1};
 	char buf[256];
 	ssize_t n;
 	int fd, r = 0;
 
-	*empty = false;
+	*broken = false;
 	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0) {
 		if (errno == ENOENT || errno == ENOTDIR)
@@ -96,7 +96,7 @@ static int read_loose(int dirfd, const char *name, struct ledger_oid *out, bool 
 		else if (n < LEDGER_OID_HEXSIZE || ledger_oid_parse(out, buf, LEDGER_OID_HEXSIZE) < 0 ||
 			 (n > LEDGER_OID_HEXSIZE && buf[40] != '\n' && buf[40] != ' ' && buf[40] != '\t'))
 			r = ledger_fail(LEDGER_ECORRUPT, "%s does not hold an object name", name);
-		*empty = n == 0;
+		*broken = r == LEDGER_ECORRUPT && strncmp(buf, "ref:", 4) != 0;
 	}
 	if (!r && keep)
 		*keep = st;
@@ -105,10 +105,10 @@ static int read_loose(int dirfd, const char *name, struct ledger_oid *out, bool 
 	return r;
 }
 
-int refs_read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *empty)
+int refs_read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *broken)
 {
 	struct ledger_oid oid;
-	int r = read_loose(dirfd, name, &oid, empty, NULL);
+	int r = read_loose(dirfd, name, &oid, broken, NULL);
 
 	if (!r)
 		*out = oid;
@@ -310,7 +310,7 @@ int refs_read(struct refs *r, const char *name, struct ledger_oid *out)
 	struct ref_slot *s = slot_of(r, name);
 	struct ref_stamp stamp = {.fd = -1};
 	struct ledger_oid oid;
-	bool empty;
+	bool broken;
 	int ret = LEDGER_ENOTFOUND;
 
 	if (strlen(name) > REF_MAX)
@@ -327,7 +327,7 @@ int refs_read(struct refs *r, const char *name, struct ledger_oid *out)
 	 * that was packed, made loose, and dropped from packed-refs in between needs the second round.
 	 */
 	for (int i = 0; i < 3 && ret == LEDGER_ENOTFOUND; i++) {
-		ret = read_loose(r->dirfd, name, &oid, &empty, &stamp);
+		ret = read_loose(r->dirfd, name, &oid, &broken, &stamp);
 		if (ret == LEDGER_ENOTFOUND)
 			ret = packed_find(r, name, &oid);
 		if (ret == LEDGER_ENOTFOUND && faccessat(r->dirfd, name, F_OK, 0) < 0)

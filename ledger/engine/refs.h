@@ -49,8 +49,11 @@ void refs_release(struct refs *r);
 /* The ref's value now.  ENOTFOUND; ECORRUPT: symbolic, or not a value. */
 int refs_read(struct refs *r, const char *name, struct ledger_oid *out);
 
-/* Only the loose file: 0, ENOTFOUND (also when a directory is there), ECORRUPT; `empty` tells of one without content. */
-int refs_read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *empty);
+/*
+ * Only the loose file: 0, ENOTFOUND (also when a directory is there), ECORRUPT; then `broken` tells of one that is not
+ * symbolic but holds no value, as a power cut leaves it.
+ */
+int refs_read_loose(int dirfd, const char *name, struct ledger_oid *out, bool *broken);
 
 /* Only packed-refs. */
 int refs_read_packed(struct refs *r, const char *name, struct ledger_oid *out);
