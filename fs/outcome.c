@@ -127,18 +127,21 @@ int outcomes_record(struct outcomes *o, const char *ns, const char *key, struct 
 	return 0;
 }
 
-/* Steps between a writer and a caller over their nearest common ancestor; `limit` or more: no relatives, or no nearer. */
+/*
+ * Steps up from the caller to the nearest ancestor (itself at 0) that is the writer, or whose descendant the writer was
+ * until it exited: what a child did counts as its parent's when it is gone.  `limit` or more: no relatives, or no nearer.
+ */
 static int distance(const struct proc *writer, const struct proc *const *caller, int depth, int limit)
 {
+	bool gone = !proc_lives(writer);
 	const struct proc *p = writer;
-	int i, j;
 
-	for (i = 0; p && i < limit; i++, p = proc_up(p)) {
-		for (j = 0; j < depth && i + j < limit; j++) {
-			if (caller[j] != p)
+	for (int below = 0; p && (below == 0 || gone); below++, p = proc_up(p)) {
+		for (int i = 0; i < depth && i < limit; i++) {
+			if (caller[i] != p)
 				continue;
 			/* All are descendants of process 1: only its own children are meant to be its relatives. */
-			return proc_pid(p) == 1 && (i > 1 || j > 1) ? limit : i + j;
+			return proc_pid(p) == 1 && (i > 1 || below > 1) ? limit : i;
 		}
 	}
 	return limit;
@@ -147,7 +150,7 @@ static int distance(const struct proc *writer, const struct proc *const *caller,
 int outcomes_lookup(struct outcomes *o, const char *ns, const char *key, pid_t tid, char **text)
 {
 	const struct proc *caller[DEPTH_MAX], *p;
-	int depth = 0, best = 2 * DEPTH_MAX, d, err = ENODATA;
+	int depth = 0, best = DEPTH_MAX, d, err = ENODATA;
 	struct record *r, *found = NULL;
 	struct proc *leaf;
 
@@ -178,6 +181,17 @@ int outcomes_lookup(struct outcomes *o, const char *ns, const char *key, pid_t t
 	pthread_mutex_unlock(&o->lock);
 	proc_unref(leaf);
 	return err;
+}
+
+bool outcomes_mention(struct outcomes *o, const char *ns, const char *part)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&o->lock);
+	for (struct record *r = o->newest; r && !found; r = r->older)
+		found = strcmp(r->ns, ns) == 0 && strstr(r->text, part);
+	pthread_mutex_unlock(&o->lock);
+	return found;
 }
 
 void outcomes_ns_renamed(struct outcomes *o, const char *from, const char *to)
