@@ -391,16 +391,16 @@ def recover():
     check("bad" in e.err, e)
 
 
-@case("100 writers of one repository: each commit once, versions follow each other")
+@case("40 writers of one repository: each commit once, versions follow each other")
 def writers():
     r = new_repo()
     r.kv("set", "k", "0")
-    ps = [r.start("set", "k%d" % i, str(i)) for i in range(100)]
+    ps = [r.start("set", "k%d" % i, str(i)) for i in range(40)]
     for p in ps:
         out, err = p.communicate(timeout=LIMIT)
         equal(p.returncode, 0, err)
-    equal(r.versions(), list(range(1, 102)))
-    equal(len(r.kv("list").out.splitlines()), 101)
+    equal(r.versions(), list(range(1, 42)))
+    equal(len(r.kv("list").out.splitlines()), 41)
     r.whole()
 
 

@@ -338,9 +338,9 @@ def killed():
         equal(hub.refs(), refs)
         if "PPID" not in how:  # receive-pack itself was killed: its quarantine stays until git gc
             check(not [x for x in hub.objects() if "incoming" in x], hub.objects())
-    # git-kv itself, stopped while it reads and then killed.
+    # git-kv itself, while it reads.
     with open(hook, "w") as f:
-        f.write("#!/bin/sh\n%s hook pre-receive <&0 &\nkill -9 $!; wait $!\n" % GIT_KV)
+        f.write("#!/bin/sh\nmkfifo f\n%s hook pre-receive <f &\nexec 3>f\nkill -9 $!; wait $!\n" % GIT_KV)
     c.git("push", "origin", commit + ":refs/kv/main", status=(1, 128))
     equal(hub.refs(), refs)
     with open(hook, "w") as f:
