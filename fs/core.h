@@ -120,6 +120,9 @@ struct fs {
 /* Finds out the mount's device number as /proc shows it, once; fs->dev is 0 until that works. */
 void fs_learn_device(struct fs *fs);
 
+/* A rwlock whose writers do not starve: a rename gets in between saves that never pause.  Not to be read-locked twice. */
+void rwlock_init(pthread_rwlock_t *lock);
+
 /* --- place.c ------------------------------------------------------------------------------------------------------ */
 
 /* Finds or makes the place; NULL: out of memory.  One reference for the caller.  The _locked ones want fs.lock held. */
@@ -199,6 +202,8 @@ void inode_abandon(struct fs *fs, struct inode *i);
 /* A save landed at the place: what was looked up before is not to be found again. */
 void inode_supersede(struct fs *fs, struct place *p);
 void inode_supersede_locked(struct place *p);
+/* Has its name gone? */
+bool inode_is_unlinked(struct fs *fs, const struct inode *i);
 /* Number for a private or local inode: unique while mounted. */
 uint64_t inode_number(struct fs *fs);
 

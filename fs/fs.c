@@ -91,7 +91,7 @@ int fs_new(struct fs **out, struct ledger *l, const struct fs_options *o)
 	clock_gettime(CLOCK_REALTIME, &fs->born);
 	pthread_mutex_init(&fs->lock, NULL);
 	for (size_t i = 0; i < sizeof(fs->dirs) / sizeof(fs->dirs[0]); i++)
-		pthread_rwlock_init(&fs->dirs[i], NULL);
+		rwlock_init(&fs->dirs[i]);
 	fs->root.type = INODE_ROOT;
 	fs->root.kind = LEDGER_DIR;
 	fs->root.ino = FUSE_ROOT_ID;

@@ -244,6 +244,16 @@ void inode_supersede(struct fs *fs, struct place *p)
 	pthread_mutex_unlock(&fs->lock);
 }
 
+bool inode_is_unlinked(struct fs *fs, const struct inode *i)
+{
+	bool yes;
+
+	pthread_mutex_lock(&fs->lock);
+	yes = i->unlinked;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
 double inode_attr_timeout(const struct inode *i)
 {
 	switch (i->type) {
@@ -286,7 +296,7 @@ static int dir_stat(struct fs *fs, struct inode *i, struct stat *st)
 	st->st_mtim = fs->born;
 	if (i->type != INODE_DIR)
 		return 0;
-	if (i->unlinked) {
+	if (inode_is_unlinked(fs, i)) {
 		st->st_nlink = 0;
 		return 0;
 	}

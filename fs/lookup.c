@@ -43,6 +43,8 @@ int child_place(struct fs *fs, struct inode *dir, const char *name, struct place
 	if (dir->type != INODE_DIR)
 		return LEDGER_ENOTDIR;
 	r = ledger_name_check(name, strlen(name));
+	if (!r && inode_is_unlinked(fs, dir))
+		r = LEDGER_ENOTFOUND; /* removed under its user; another may have its name by now */
 	if (r)
 		return r;
 	if (place_name(fs, dir->place, &ns, &path))

@@ -495,7 +495,7 @@ static int create_held(fuse_req_t req, const struct hold *h, mode_t mode, int fl
 		r = create_local(req, p, l, 0, mode, flags, out);
 	else if (!r && !there && class != NAME_KEY)
 		r = create_local(req, p, NULL, class == NAME_SCRATCH ? LOCAL_SCRATCH : LOCAL_PASSING, mode, flags, out);
-	else if (!r)
+	else if (!r && !(r = check_open(req, p))) /* temporary files are nobody's to guard */
 		r = create_key(req, p, there ? &base : NULL, hidden, mode, flags, out);
 	local_unref(fs, l);
 	return r;
@@ -506,13 +506,11 @@ static int create(fuse_req_t req, struct inode *dir, const char *name, mode_t mo
 	struct fs *fs = fs_of(req);
 	struct place *p;
 	struct hold h;
-	int r = child_place(fs, dir, name, &p);
+	int r = fs->readonly ? LEDGER_EROFS : child_place(fs, dir, name, &p);
 
 	if (r)
 		return r;
 	r = check_parent(fs, dir);
-	if (!r)
-		r = check_open(req, p);
 	if (!r)
 		r = hold_begin(fs, p, true, &h);
 	if (!r) {

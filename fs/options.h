@@ -33,7 +33,7 @@ struct fs_options {
 			   */
 };
 
-#define FS_THREADS 16
+#define FS_THREADS 64 /* a save waits for the disk in its worker; the others must still find one */
 #define FS_THREADS_MAX 1024
 
 /*

@@ -100,13 +100,23 @@ static void place_free(struct place *p)
 	free(p);
 }
 
+void rwlock_init(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
+
 static struct place *place_new(const char *ns, const char *path)
 {
 	struct place *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
-	pthread_rwlock_init(&p->names, NULL);
+	rwlock_init(&p->names);
 	p->ns = ns ? strdup(ns) : NULL;
 	p->path = strdup(path);
 	if ((ns && !p->ns) || !p->path) {
