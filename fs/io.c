@@ -160,7 +160,7 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		r = session_flush(f->session, req);
 	else if (f->inode->local && f->writer)
 		local_flush(fs, f->inode->local, fuse_req_ctx(req)->pid);
-	locks_on_flush(fs, f->inode, fi->lock_owner);
+	locks_on_flush(fs, f, fi->lock_owner);
 	reply_error(req, r);
 }
 

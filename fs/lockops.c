@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fcntl and flock: from requests to the table of locks per key. */
+#include "file.h"
 #include "ops.h"
 
 #include <errno.h>
@@ -7,6 +8,11 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
+
+struct lock_owner {
+	struct lock_owner *next;
+	uint64_t id;
+};
 
 /* "ns/path"; free() it.  NULL: out of memory, or a place without namespace. */
 static char *lock_key(struct fs *fs, struct inode *i)
@@ -88,10 +94,35 @@ void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	fuse_reply_lock(req, lock);
 }
 
+/* Remembers who locks through the file.  False: out of memory. */
+static bool note_owner(struct fs *fs, struct file *f, uint64_t owner)
+{
+	struct lock_owner *new = malloc(sizeof(*new)), *o;
+
+	if (!new)
+		return false;
+	new->id = owner;
+	pthread_mutex_lock(&fs->lock);
+	for (o = f->owners; o && o->id != owner;)
+		o = o->next;
+	if (!o) {
+		new->next = f->owners;
+		f->owners = new;
+		new = NULL;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	free(new);
+	return true;
+}
+
 void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
 {
 	struct lock_want want = want_of(lock, fi->lock_owner);
 
+	if (want.type != F_UNLCK && !note_owner(fs_of(req), file_of(fi), want.owner)) {
+		fuse_reply_err(req, ENOLCK);
+		return;
+	}
 	set_lock(req, ino, &want, sleep);
 }
 
@@ -125,13 +156,39 @@ static void release(struct fs *fs, struct inode *i, enum lock_family family, uin
 	free(key);
 }
 
-void locks_on_flush(struct fs *fs, struct inode *i, uint64_t owner)
+/* Takes `owner` (0: any) off the file's list; the one that was there, or 0. */
+static uint64_t take_owner(struct fs *fs, struct file *f, uint64_t owner)
 {
-	release(fs, i, LOCK_FCNTL, owner);
+	struct lock_owner **slot, *found;
+	uint64_t id = 0;
+
+	pthread_mutex_lock(&fs->lock);
+	for (slot = &f->owners; *slot && owner && (*slot)->id != owner;)
+		slot = &(*slot)->next;
+	found = *slot;
+	if (found) {
+		*slot = found->next;
+		id = found->id;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	free(found);
+	return id;
 }
 
-void locks_on_release(struct fs *fs, struct inode *i, uint64_t owner, bool flock)
+void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner)
 {
+	/* An owner that locked through another descriptor of the key loses its locks at any close of it, as POSIX has it. */
+	take_owner(fs, f, owner);
+	release(fs, f->inode, LOCK_FCNTL, owner);
+}
+
+void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock)
+{
+	uint64_t left;
+
+	/* Processes have flushed: who is left owns its locks as an open file (F_OFD_SETLK), and the kernel says no more of it. */
+	while ((left = take_owner(fs, f, 0)))
+		release(fs, f->inode, LOCK_FCNTL, left);
 	if (flock)
-		release(fs, i, LOCK_FLOCK, owner);
+		release(fs, f->inode, LOCK_FLOCK, owner);
 }

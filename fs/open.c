@@ -555,7 +555,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct file *f = file_of(fi);
 
-	locks_on_release(fs, f->inode, fi->lock_owner, fi->flock_release);
+	locks_on_release(fs, f, fi->lock_owner, fi->flock_release);
 	file_close(fs, f);
 	fuse_reply_err(req, 0);
 }

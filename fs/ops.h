@@ -8,6 +8,8 @@
 
 #include "core.h"
 
+struct file; /* file.h */
+
 /* Replies with the errno of a ledger error (0: success). */
 static inline void reply_error(fuse_req_t req, int r)
 {
@@ -72,8 +74,9 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);
 void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep);
 void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
-/* The locks of one owner on an inode's key end: at FLUSH (fcntl) and RELEASE (flock). */
-void locks_on_flush(struct fs *fs, struct inode *i, uint64_t owner);
-void locks_on_release(struct fs *fs, struct inode *i, uint64_t owner, bool flock);
+/* FLUSH: the fcntl locks of the process `owner` on the file's key end. */
+void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner);
+/* RELEASE: so do its open file description's own (OFD), and with `flock` the flock of `owner`. */
+void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock);
 
 #endif
