@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* One change of the mount: its expectations, the commit, and what is remembered of the outcome. */
+/* One change of the mount: its expectations, the commit, and what becomes of both. */
 #include "core.h"
+#include "status.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 void who_from_req(struct who *w, fuse_req_t req)
@@ -36,86 +36,12 @@ static struct holder_who holder_who(const struct who *w)
 	return (struct holder_who){.tid = w->tid, .chain = w->tid ? NULL : w->chain};
 }
 
-/* What was expected, as user.kv.status names it. */
-static void expected_text(char *buf, size_t size, const struct ledger_expect *e)
-{
-	char hex[LEDGER_OID_HEXSIZE + 1];
-
-	switch (e->what) {
-	case LEDGER_EXPECT_VERSION:
-		snprintf(buf, size, "expected-version=%llu\n", (unsigned long long)e->version);
-		return;
-	case LEDGER_EXPECT_ABSENT:
-		snprintf(buf, size, "expected-blob=absent\n");
-		return;
-	case LEDGER_EXPECT_TREE:
-		snprintf(buf, size, "expected-tree=%s\n", ledger_oid_fmt(hex, &e->oid));
-		return;
-	case LEDGER_EXPECT_COMMIT:
-		snprintf(buf, size, "expected-commit=%s\n", ledger_oid_fmt(hex, &e->oid));
-		return;
-	case LEDGER_EXPECT_BLOB:
-		snprintf(buf, size, "expected-blob=%s\n",
-			 ledger_oid_is_zero(&e->oid) ? "absent" : ledger_oid_fmt(hex, &e->oid));
-		return;
-	}
-	buf[0] = '\0';
-}
-
-/* The writer as a process of the tree; one reference. */
-static struct proc *writer_proc(struct fs *fs, const struct who *w)
-{
-	struct proc *p = NULL;
-
-	if (w->tid && proctree_get(fs->procs, w->tid, &p) == 0)
-		return p;
-	return w->chain ? proc_ref(holder_chain_proc(w->chain)) : NULL;
-}
-
-void fs_record(struct fs *fs, const struct who *w, const char *ns, const char *key, int result,
-	       const struct ledger_expect *expected, const struct ledger_result *res)
-{
-	char tree[LEDGER_OID_HEXSIZE + 1], commit[LEDGER_OID_HEXSIZE + 1], blob[LEDGER_OID_HEXSIZE + 1], want[80] = "";
-	struct proc *p = writer_proc(fs, w);
-	char *text = NULL;
-
-	if (!p)
-		return;
-	if (expected)
-		expected_text(want, sizeof(want), expected);
-	if (asprintf(&text, "result=%s\n%s%s%snamespace=%s\nkey=%s\n%stree=%s\ncommit=%s\nversion=%llu\nblob=%s\n",
-		     result == LEDGER_ECONFLICT ? "conflict" : "committed", result == LEDGER_ECONFLICT ? "reason=" : "",
-		     result == LEDGER_ECONFLICT ? ledger_reason_name(res->reason) : "", result == LEDGER_ECONFLICT ? "\n" : "",
-		     ns, key ? key : "", want, ledger_oid_fmt(tree, &res->tip.tree), ledger_oid_fmt(commit, &res->tip.commit),
-		     (unsigned long long)res->tip.version,
-		     ledger_oid_is_zero(&res->blob) ? "absent" : ledger_oid_fmt(blob, &res->blob)) >= 0) {
-		outcomes_record(fs->outcomes, ns, key, p, text);
-		free(text);
-	}
-	proc_unref(p);
-}
-
-/* What the change expected of the thing that a conflict is about. */
-static const struct ledger_expect *conflict_cause(const struct holder_set *set, const struct ledger_edit *edits,
-						  size_t nedits, const struct ledger_result *res, struct ledger_expect *buf)
-{
-	if (res->reason != LEDGER_REASON_BASE)
-		return res->index < set->n ? &set->expects[res->index] : NULL;
-	if (res->index >= nedits)
-		return NULL;
-	buf->what = edits[res->index].base_rule == LEDGER_BASE_ABSENT ? LEDGER_EXPECT_ABSENT : LEDGER_EXPECT_BLOB;
-	buf->oid = edits[res->index].base;
-	return buf;
-}
-
-/* The blob at `path` of a tree; zero: none. */
+/* The object at `path` of a tree, a directory's too; zero: none. */
 static struct ledger_oid blob_at(struct fs *fs, const struct ledger_oid *tree, const char *path)
 {
 	struct ledger_entry e;
 
-	if (ledger_lookup(fs->ledger, tree, path, &e) || e.kind == LEDGER_DIR)
-		return (struct ledger_oid){0};
-	return e.oid;
+	return ledger_lookup(fs->ledger, tree, path, &e) ? (struct ledger_oid){0} : e.oid;
 }
 
 static void settle(struct fs *fs, struct holder_set *set, const char *const *keys, size_t nkeys, int r,
@@ -129,16 +55,54 @@ static void settle(struct fs *fs, struct holder_set *set, const char *const *key
 	holders_settle(fs->holders, set, o, &res->tip, blobs);
 }
 
-int fs_change(struct fs *fs, const struct who *caller, const char *ns, const char *key, const char *key2,
-	      const struct ledger_edit *edits, size_t nedits, struct ledger_result *out)
+/* What was expected of the thing that a conflict is about; `buf` when that was an edit's base. */
+static const struct ledger_expect *conflict_cause(const struct ledger_change *c, const struct ledger_result *res,
+						  struct ledger_expect *buf)
+{
+	const struct ledger_edit *e;
+
+	if (res->reason != LEDGER_REASON_BASE)
+		return res->index < c->nexpects ? &c->expects[res->index] : NULL;
+	if (res->index >= c->nedits)
+		return NULL;
+	e = &c->edits[res->index];
+	buf->what = e->base_rule == LEDGER_BASE_ABSENT ? LEDGER_EXPECT_ABSENT : LEDGER_EXPECT_BLOB;
+	buf->oid = e->base;
+	buf->path = e->path;
+	return buf;
+}
+
+/* For user.kv.status: under all keys of the change, about the one that decided. */
+static void record(struct fs *fs, const struct who *w, const struct ledger_change *c, const char *const *keys, size_t nkeys,
+		   int r, struct ledger_result *res)
+{
+	const struct ledger_edit *last = c->nedits ? &c->edits[c->nedits - 1] : NULL;
+	struct status s = {.result = r, .key = nkeys ? keys[0] : NULL};
+	struct ledger_expect buf;
+
+	if (r == LEDGER_ECONFLICT)
+		s.expected = conflict_cause(c, res, &buf);
+	else if (r == LEDGER_ELOCKED && ledger_tip(fs->ledger, c->ns, &res->tip))
+		return;
+	else if (!r && last && last->op == LEDGER_RENAME)
+		s.key = last->to;
+	if (s.expected && s.expected->path)
+		s.key = s.expected->path;
+	if (s.key && (r == LEDGER_ELOCKED || (r && res->reason <= LEDGER_REASON_VERSION)))
+		res->blob = blob_at(fs, &res->tip.tree, s.key); /* the ledger tells of it when the conflict is about it */
+	status_record(fs, w, c->ns, keys, nkeys, &s, res);
+}
+
+int fs_change_if(struct fs *fs, const struct who *caller, const char *ns, const char *key, const char *key2,
+		 const struct ledger_expect *own, const struct ledger_edit *edits, size_t nedits, struct ledger_result *out)
 {
 	const char *keys[HOLDER_KEYS_MAX] = {key, key2};
 	size_t nkeys = !key ? 0 : !key2 ? 1 : 2;
 	struct holder_who hw = holder_who(caller);
 	struct ledger_result res = {0};
-	struct ledger_expect cause;
 	struct holder_set set = {0};
-	struct ledger_change c = {.ns = ns, .edits = edits, .nedits = nedits};
+	struct ledger_expect expects[2 + HOLDER_KEYS_MAX];
+	struct ledger_change c = {.ns = ns, .edits = edits, .nedits = nedits, .expects = expects};
 	struct who w = *caller;
 	int r, h;
 
@@ -146,21 +110,24 @@ int fs_change(struct fs *fs, const struct who *caller, const char *ns, const cha
 	if (h && h != ESRCH)
 		return LEDGER_ENOMEM;
 	who_look(&w, NULL);
-	c.expects = set.expects;
-	c.nexpects = set.n;
+	if (own)
+		expects[c.nexpects++] = *own;
+	for (size_t i = 0; i < set.n; i++)
+		expects[c.nexpects++] = set.expects[i];
 	c.actor = (struct ledger_actor){.comm = w.comm, .pid = w.pid, .uid = w.uid};
 	r = ledger_commit(fs->ledger, &c, &res);
-	if (r == LEDGER_ECONFLICT && key && res.reason <= LEDGER_REASON_VERSION)
-		res.blob = blob_at(fs, &res.tip.tree, key); /* the ledger tells of the blob when the conflict is about it */
-	if (r == 0 || r == LEDGER_ECONFLICT) {
-		const struct ledger_expect *e = r ? conflict_cause(&set, edits, nedits, &res, &cause) : NULL;
-
-		fs_record(fs, caller, ns, key, r, e, &res);
-	}
+	if (r == 0 || r == LEDGER_ECONFLICT || r == LEDGER_ELOCKED)
+		record(fs, caller, &c, keys, nkeys, r, &res);
 	settle(fs, &set, keys, nkeys, r, &res);
 	if (out)
 		*out = res;
 	return r;
+}
+
+int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *key, const char *key2,
+	      const struct ledger_edit *edits, size_t nedits, struct ledger_result *out)
+{
+	return fs_change_if(fs, w, ns, key, key2, NULL, edits, nedits, out);
 }
 
 /* Does the expectation hold of this tip?  `res` gets the reason and the blob that is there. */

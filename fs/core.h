@@ -259,10 +259,14 @@ void who_look(struct who *w, struct proc_exit *end);
 int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *key, const char *key2,
 	      const struct ledger_edit *edits, size_t nedits, struct ledger_result *res);
 
+/* The same with one more expectation, which is the caller's for this change alone and checked first (NULL: none). */
+int fs_change_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const char *key2,
+		 const struct ledger_expect *own, const struct ledger_edit *edits, size_t nedits, struct ledger_result *res);
+
 /* Would a change of `key` by `w` conflict already?  0, ECONFLICT (recorded as the outcome), or another error. */
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key);
 
-/* Records a conflict that was found without ledger_commit(): `expected` is what was, `res` what is there. */
+/* status.c.  Records a conflict that was found without ledger_commit(): `expected` is what was, `res` what is there. */
 void fs_record(struct fs *fs, const struct who *w, const char *ns, const char *key, int result,
 	       const struct ledger_expect *expected, const struct ledger_result *res);
 

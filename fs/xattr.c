@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Extended attributes: the state to read, the expectation to arm, the swap in one call (SPEC 6.1). */
+#include "control.h"
 #include "file.h"
 #include "ops.h"
+#include "swap.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/xattr.h>
 
 #define PREFIX "user.kv."
 
@@ -20,7 +23,7 @@ enum attr {
 	ATTR_EXPECT_COMMIT,
 	ATTR_EXPECT_VERSION,
 	ATTR_EXPECT_BLOB,
-	ATTR_SWAP, /* .OID, or .absent.NAME */
+	ATTR_SWAP, /* .OID or .absent, on a directory with .NAME behind */
 };
 
 static const struct {
@@ -44,10 +47,18 @@ struct target {
 	struct inode *inode;
 	enum attr attr;
 	enum ledger_expect_what what; /* expect-* */
-	const char *arg;	      /* behind "swap." or "expect-blob."; else NULL */
+	const char *arg;	      /* behind "swap."; on a directory behind "expect-blob." and "status.": NAME */
 	char *ns, *path;
 	bool is_key; /* a file, not a directory */
 };
+
+/* Can `name` be a key in the directory? */
+static int key_name_check(const char *dir, const char *name)
+{
+	int r = ledger_name_check(name, strlen(name));
+
+	return !r && !*dir && strcmp(name, CONTROL_NAME) == 0 ? LEDGER_EFORBIDDEN : r;
+}
 
 /* Finds out what `name` on the inode means.  0, or a positive errno.  target_end() in any case. */
 static int target_init(struct fs *fs, fuse_ino_t ino, const char *name, struct target *t)
@@ -72,6 +83,9 @@ static int target_init(struct fs *fs, fuse_ino_t ino, const char *name, struct t
 		t->attr = ATTR_EXPECT_BLOB;
 		t->what = LEDGER_EXPECT_BLOB;
 		t->arg = name + 12;
+	} else if (strncmp(name, "status.", 7) == 0 && t->inode->type == INODE_DIR) {
+		t->attr = ATTR_STATUS;
+		t->arg = name + 7;
 	}
 	if (!t->attr)
 		return ENOTSUP;
@@ -79,6 +93,12 @@ static int target_init(struct fs *fs, fuse_ino_t ino, const char *name, struct t
 		return ENOTSUP;
 	if (place_name(fs, t->inode->place, &t->ns, &t->path))
 		return ENOMEM;
+	if (t->arg && t->attr != ATTR_SWAP && t->ns) {
+		int r = key_name_check(t->path, t->arg);
+
+		if (r)
+			return ledger_errno(r);
+	}
 	t->is_key = t->inode->type == INODE_VERSION || t->inode->type == INODE_PRIVATE || t->inode->type == INODE_LOCAL;
 	return t->ns ? 0 : ENODATA; /* the root and prefixes are no namespace */
 }
@@ -89,7 +109,7 @@ static void target_end(struct target *t)
 	free(t->path);
 }
 
-/* The key that an expect-blob on the target is about: itself, or the entry `.NAME` of a directory.  free() it. */
+/* The key that the attribute is about: the target, or the entry `.NAME` of a directory; NULL: none, or no memory.  free() it. */
 static char *target_key(const struct target *t)
 {
 	if (t->arg)
@@ -146,7 +166,7 @@ static int blob_text(struct fs *fs, const struct target *t, char *buf)
 /* The attribute's text on the heap. */
 static int attr_text(struct fs *fs, const struct target *t, pid_t tid, char **out)
 {
-	char buf[64];
+	char buf[64], *key;
 	struct ledger_tip tip;
 	int r = 0;
 
@@ -166,7 +186,9 @@ static int attr_text(struct fs *fs, const struct target *t, pid_t tid, char **ou
 		r = blob_text(fs, t, buf);
 		break;
 	case ATTR_STATUS:
-		r = outcomes_lookup(fs->outcomes, t->ns, t->is_key ? t->path : NULL, tid, out);
+		key = target_key(t);
+		r = key || !(t->arg || t->is_key) ? outcomes_lookup(fs->outcomes, t->ns, key, tid, out) : ENOMEM;
+		free(key);
 		return r == ESRCH ? ENODATA : r;
 	case ATTR_SWAP:
 		return ENODATA;
@@ -251,63 +273,18 @@ static int arm(fuse_req_t req, const struct target *t, const char *value, size_t
 	return r;
 }
 
-/* --- swap --------------------------------------------------------------------------------------------------------------- */
-
-/* Commits the value on the held name, if the edit's base holds. */
-static int swap_held(fuse_req_t req, const struct hold *h, struct ledger_edit *e, const char *value, size_t size)
+/* XATTR_CREATE and XATTR_REPLACE, as setxattr(2) has them, of what the caller holds or inherits. */
+static int check_flags(fuse_req_t req, const struct target *t, int flags)
 {
-	struct fs *fs = fs_of(req);
-	struct local *l = local_at(fs, h->place);
-	struct who w;
-	int r = 0;
-
-	if (l)
-		r = LEDGER_ECONFLICT; /* something that is not a value yet has the name */
-	local_unref(fs, l);
-	if (!r)
-		r = ledger_value_new(fs->ledger, value, size, &e->value);
-	if (r)
-		return r;
-	who_from_req(&w, req);
-	e->path = h->path;
-	r = fs_change(fs, &w, h->ns, h->path, NULL, e, 1, NULL);
-	if (!r)
-		inode_supersede(fs, h->place);
-	ledger_value_unref(e->value);
-	return r;
-}
-
-static int swap(fuse_req_t req, const struct target *t, const char *value, size_t size)
-{
-	static const char absent[] = "absent.";
-	struct fs *fs = fs_of(req);
-	struct ledger_edit e = {.op = LEDGER_SET, .kind = LEDGER_FILE, .flags = LEDGER_KEEP_KIND};
-	struct place *p = NULL;
-	struct hold h;
+	char buf[64];
 	int r;
 
-	if (fs->readonly)
-		return EROFS;
-	if (t->is_key) {
-		e.base_rule = LEDGER_BASE_BLOB;
-		if (ledger_oid_parse(&e.base, t->arg, strlen(t->arg)))
-			return EINVAL;
-		r = hold_begin(fs, t->inode->place, false, &h);
-	} else {
-		e.base_rule = LEDGER_BASE_ABSENT;
-		if (strncmp(t->arg, absent, strlen(absent)) != 0)
-			return EINVAL;
-		r = child_place(fs, t->inode, t->arg + strlen(absent), &p);
-		if (!r)
-			r = hold_begin(fs, p, false, &h);
-	}
-	if (!r) {
-		r = swap_held(req, &h, &e, value, size);
-		hold_end(fs, &h);
-	}
-	place_unref(fs, p);
-	/* Linux turns EAGAIN from setxattr(2) into ENOTSUP. */
-	return r == LEDGER_ECONFLICT || r == LEDGER_ELOCKED ? EBUSY : ledger_errno(r);
+	if (!flags)
+		return 0;
+	r = expect_text(fs_of(req), t, fuse_req_ctx(req)->pid, buf, sizeof(buf));
+	if (r == 0)
+		return flags & XATTR_CREATE ? EEXIST : 0;
+	return flags & XATTR_REPLACE ? r : 0;
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
@@ -318,14 +295,12 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
 
 	if (err == ENODATA)
 		err = ENOTSUP;
-	if (!err) {
-		if (t.attr == ATTR_SWAP)
-			err = swap(req, &t, value, size);
-		else if (t.what)
-			err = arm(req, &t, value, size);
-		else
-			err = EPERM;
-	}
+	if (!err && t.attr == ATTR_SWAP)
+		err = flags & XATTR_REPLACE ? ENODATA : swap_value(req, t.inode, t.is_key, t.arg, value, size);
+	else if (!err && !t.what)
+		err = EPERM;
+	else if (!err && !(err = check_flags(req, &t, flags)))
+		err = arm(req, &t, value, size);
 	fuse_reply_err(req, err);
 	target_end(&t);
 }

@@ -45,7 +45,8 @@ static int conflict_oid(struct ledger_result *res, const struct ledger_tip *tip,
 }
 
 /*
- * A key against "this blob" (`want`) or "absent" (NULL).  A directory is neither.
+ * A key against "this object" (`want`) or "absent" (NULL).  A directory is an object too: its tree.  No value has that name, so
+ * it never passes for one.
  */
 static int check_key(struct edit *e, const struct ledger_tip *tip, const char *path, const struct ledger_oid *want,
 		     enum ledger_reason why, size_t index, struct ledger_result *res)
@@ -61,7 +62,7 @@ static int check_key(struct edit *e, const struct ledger_tip *tip, const char *p
 	}
 	if (rc)
 		return rc;
-	if (want && there.kind != LEDGER_DIR && ledger_oid_eq(want, &there.oid))
+	if (want && ledger_oid_eq(want, &there.oid))
 		return 0;
 	conflict(res, tip, why, index, &there);
 	if (want)

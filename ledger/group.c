@@ -243,7 +243,7 @@ static void last_blob(struct edit *e, struct request *r)
 	const struct ledger_edit *last = c->nedits ? &c->edits[c->nedits - 1] : NULL;
 	struct ledger_entry there;
 
-	if (last && !edit_lookup(e, last->op == LEDGER_RENAME ? last->to : last->path, &there) && there.kind != LEDGER_DIR)
+	if (last && !edit_lookup(e, last->op == LEDGER_RENAME ? last->to : last->path, &there))
 		r->res.blob = there.oid;
 }
 

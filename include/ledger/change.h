@@ -54,7 +54,7 @@ enum ledger_expect_what {
 	LEDGER_EXPECT_TREE = 1, /* the tip's tree is `oid` */
 	LEDGER_EXPECT_COMMIT,   /* the tip is `oid` */
 	LEDGER_EXPECT_VERSION,  /* the tip's version is `version` */
-	LEDGER_EXPECT_BLOB,     /* the key `path` is there and its blob is `oid` */
+	LEDGER_EXPECT_BLOB,     /* the key `path` is there and its blob (a directory: its tree) is `oid` */
 	LEDGER_EXPECT_ABSENT,   /* nothing is at `path` */
 };
 
@@ -103,7 +103,8 @@ struct ledger_result {
 	struct ledger_tip
 		tip;  /* success: the state that the change made (or found, when !changed); conflict: what is there */
 	bool changed; /* false: every edit was already so; no commit was made */
-	/* Success: blob of the last edit's path after it (zero: none).  Conflict about a key: its blob there (zero: absent).
+	/* Success: blob (a directory: tree) of the last edit's path after it (zero: none).  Conflict about a key: what is there
+	 * (zero: absent).
 	 */
 	struct ledger_oid blob;
 	enum ledger_reason reason; /* conflict */
