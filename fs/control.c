@@ -171,6 +171,7 @@ int control_lookup(struct fs *fs, struct inode *dir, struct place *p, const char
 	free(ns);
 	if (!r) {
 		new->control = node;
+		new->kind = node == CONTROL_DIR || node == CONTROL_REJECTED ? LEDGER_DIR : LEDGER_FILE;
 		inode_looked_up(fs, new);
 		*out = new;
 	}

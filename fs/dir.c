@@ -23,6 +23,7 @@ struct dir {
 	struct name *names;	  /* lock; what is not in the tree */
 	size_t nnames, cap;
 	bool failed; /* lock; out of memory */
+	uint64_t flock_owner; /* lock; who locked it with flock(2); 0: nobody */
 };
 
 static void dir_clear(struct dir *d)
@@ -198,10 +199,21 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 }
 
+void dir_note_flock(struct fuse_file_info *fi)
+{
+	struct dir *d = (struct dir *)(uintptr_t)fi->fh;
+
+	pthread_mutex_lock(&d->lock);
+	d->flock_owner = fi->lock_owner;
+	pthread_mutex_unlock(&d->lock);
+}
+
 void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct dir *d = (struct dir *)(uintptr_t)fi->fh;
 
+	if (d->flock_owner)
+		flock_release(fs_of(req), inode_of(fs_of(req), ino), d->flock_owner);
 	dir_clear(d);
 	free(d->names);
 	pthread_mutex_destroy(&d->lock);

@@ -14,6 +14,12 @@ struct lock_owner {
 	uint64_t id;
 };
 
+static bool is_dir(const struct inode *i)
+{
+	return i->type == INODE_ROOT || i->type == INODE_PREFIX || i->type == INODE_DIR ||
+	       (i->type == INODE_CONTROL && i->kind == LEDGER_DIR);
+}
+
 /* "ns/path"; free() it.  NULL: out of memory, or a place without namespace. */
 static char *lock_key(struct fs *fs, struct inode *i)
 {
@@ -119,6 +125,10 @@ void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 {
 	struct lock_want want = want_of(lock, fi->lock_owner);
 
+	if (is_dir(inode_of(fs_of(req), ino))) {
+		fuse_reply_err(req, ENOLCK); /* nothing tells when such a lock ends: directories have no FLUSH */
+		return;
+	}
 	if (want.type != F_UNLCK && !note_owner(fs_of(req), file_of(fi), want.owner)) {
 		fuse_reply_err(req, ENOLCK);
 		return;
@@ -144,6 +154,8 @@ void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
+	if (is_dir(inode_of(fs_of(req), ino)))
+		dir_note_flock(fi);
 	set_lock(req, ino, &want, !(op & LOCK_NB));
 }
 
@@ -190,5 +202,10 @@ void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock)
 	while ((left = take_owner(fs, f, 0)))
 		release(fs, f->inode, LOCK_FCNTL, left);
 	if (flock)
-		release(fs, f->inode, LOCK_FLOCK, owner);
+		flock_release(fs, f->inode, owner);
+}
+
+void flock_release(struct fs *fs, struct inode *i, uint64_t owner)
+{
+	release(fs, i, LOCK_FLOCK, owner);
 }
