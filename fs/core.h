@@ -87,8 +87,8 @@ struct redirect {
 	pid_t tid;
 	struct inode *priv; /* owned reference */
 	time_t born;	    /* monotonic seconds */
+	bool moved;	    /* the place was renamed since: the thread will ask for the old name; fs.lock */
 };
-
 
 struct fs {
 	struct ledger *ledger;

@@ -84,7 +84,7 @@ struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char
 
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r && !found; r = r->next) {
-		if (r->tid == tid && strcmp(r->priv->place->ns, ns) == 0 && strcmp(r->priv->place->path, path) == 0)
+		if (r->tid == tid && !r->moved && strcmp(r->priv->place->ns, ns) == 0 && strcmp(r->priv->place->path, path) == 0)
 			found = r->priv;
 	}
 	if (found)
@@ -291,6 +291,27 @@ static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, st
 	reply_open(req, f, fi);
 }
 
+/*
+ * The thread was sent on its second walk, and that led to another file: the one it was meant for has been renamed, and
+ * replaced.  A second ESTALE would reach the program; the handle works on the inode that was named, uncached.
+ */
+static int open_replaced(fuse_req_t req, struct inode *i, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct ledger_entry base;
+	struct inode *priv = NULL;
+	bool there;
+	int r = current_base(fs, i->place, &base, &there);
+
+	if (!r)
+		r = new_private(req, i->place, there ? &base : NULL, &priv);
+	if (r)
+		return ledger_errno(r);
+	open_session(req, i, priv, fi);
+	inode_unref(fs, priv);
+	return 0;
+}
+
 static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -309,14 +330,24 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 		inode_unref(fs, priv);
 		return;
 	}
-	r = check_open(req, i->place);
-	fuse_reply_err(req, r ? ledger_errno(r) : redirect_caller(req, i));
+	r = ledger_errno(check_open(req, i->place));
+	if (!r)
+		r = redirect_done(fs, tid, NULL) ? open_replaced(req, i, fi) : redirect_caller(req, i);
+	if (r)
+		fuse_reply_err(req, r);
 }
 
 /* Somebody reads a handle's own copy: through /proc/self/fd/N, or its maker by the name of a file that is not saved yet. */
 static void open_private_reader(fuse_req_t req, struct inode *i, struct fuse_file_info *fi)
 {
-	struct file *f = file_new(fs_of(req), i, i, false);
+	struct file *f;
+
+	if (redirect_done(fs_of(req), fuse_req_ctx(req)->pid, i)) {
+		/* It was kept for an open for writing that never came back for it: this walk must not end here. */
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	f = file_new(fs_of(req), i, i, false);
 
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);
@@ -529,6 +560,8 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct file *f = NULL;
 	int r = create(req, inode_of(fs, parent), name, mode, fi->flags, &i);
 
+	/* The second walk of an open with O_CREAT, if it was one, has ended here: the file it was meant for is gone. */
+	redirect_done(fs, fuse_req_ctx(req)->pid, NULL);
 	if (!r)
 		r = fill_entry(fs, i, &e);
 	if (!r) {

@@ -294,6 +294,8 @@ static void rename_locked(struct fs *fs, struct place *p, char *ns, char *path)
 	p->path = path;
 	p->hash = place_hash(ns, path);
 	table_insert(fs, p);
+	for (struct redirect *r = fs->redirects; r; r = r->next)
+		r->moved = r->moved || r->priv->place == p;
 }
 
 /* `p` loses its name; its handles go to `heir`, which bears the name from now on. */
