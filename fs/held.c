@@ -90,8 +90,11 @@ static bool matches(struct search *s, int procfd, const char *info)
 	return id < 0 || mount_dev(procfd, id, &dev) || dev == s->q->dev;
 }
 
-/* Looks through one fdinfo directory, `fd`, which is taken over.  Sets *empty when it lists nothing. */
-static bool dir_holds(struct search *s, int procfd, int fd, bool *empty)
+/*
+ * Looks through one fdinfo directory, `fd`, which is taken over; `others` descriptors with that number are of other handles.
+ * Sets *empty when it lists nothing.
+ */
+static bool dir_holds(struct search *s, int procfd, int fd, unsigned others, bool *empty)
 {
 	DIR *d = fdopendir(fd);
 	struct dirent *e;
@@ -119,7 +122,10 @@ static bool dir_holds(struct search *s, int procfd, int fd, bool *empty)
 		if (n <= 0)
 			continue;
 		buf[n] = '\0';
-		held = matches(s, procfd, buf);
+		if (matches(s, procfd, buf)) {
+			held = others == 0;
+			others -= !held;
+		}
 	}
 	/* A directory that may not be listed ends at once, with an error. */
 	closedir(d);
@@ -127,7 +133,7 @@ static bool dir_holds(struct search *s, int procfd, int fd, bool *empty)
 }
 
 /* The leader of the group may be gone while other threads keep the table: then theirs are looked at. */
-static bool threads_hold(struct search *s, int procfd)
+static bool threads_hold(struct search *s, int procfd, unsigned others)
 {
 	int tasks = openat(procfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd;
 	DIR *d = tasks < 0 ? NULL : fdopendir(tasks);
@@ -146,16 +152,30 @@ static bool threads_hold(struct search *s, int procfd)
 		snprintf(path, sizeof(path), "%s/fdinfo", e->d_name);
 		fd = openat(dirfd(d), path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd >= 0)
-			held = dir_holds(s, procfd, fd, &empty);
+			held = dir_holds(s, procfd, fd, others, &empty);
 	}
 	closedir(d);
 	return held;
+}
+
+/* How many descriptors of the process, which may be named by a thread of it, are of other handles? */
+static unsigned others_of(struct search *s, pid_t pid)
+{
+	unsigned n = 0;
+	pid_t tgid = pid;
+
+	if (s->q->ntwins && proc_tgid(pid, &tgid))
+		return 0;
+	for (size_t i = 0; i < s->q->ntwins; i++)
+		n += s->q->twins[i] == tgid;
+	return n;
 }
 
 static bool holds(struct search *s, pid_t pid)
 {
 	char path[32];
 	bool held = false, empty = false;
+	unsigned others;
 	int procfd, fd;
 	size_t i;
 
@@ -171,11 +191,12 @@ static bool holds(struct search *s, pid_t pid)
 	procfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (procfd < 0)
 		return false;
+	others = others_of(s, pid);
 	fd = openat(procfd, "fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0) {
-		held = dir_holds(s, procfd, fd, &empty);
+		held = dir_holds(s, procfd, fd, others, &empty);
 		if (!held && empty)
-			held = threads_hold(s, procfd);
+			held = threads_hold(s, procfd, others);
 	} else if (errno == EACCES || errno == EPERM) {
 		s->unreadable = true;
 	}

@@ -340,6 +340,7 @@ int inode_stat(struct fs *fs, struct inode *i, struct stat *st)
 		break;
 	case INODE_PRIVATE:
 		r = session_stat(i->session, &kind, st);
+		st->st_ino = atomic_load(&i->session->fd_ino);
 		break;
 	case INODE_LOCAL:
 		local_stat(i->local, &kind, st);

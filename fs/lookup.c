@@ -213,8 +213,12 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
 	struct stat st;
-	int r = inode_stat(fs, i, &st);
+	int r;
 
+	/* A handle comes along when the kernel asks for itself (SEEK_END, O_APPEND), never with fstat(2). */
+	if (i->type == INODE_PRIVATE && !fi)
+		session_show_base_ino(i->session);
+	r = inode_stat(fs, i, &st);
 	if (r)
 		reply_error(req, r);
 	else

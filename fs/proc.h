@@ -102,6 +102,8 @@ struct proc_held_query {
 	pid_t last_at_open; /* proc_last_pid() before the open was answered */
 	const pid_t *extra; /* other processes to look at: those that wrote on the handle */
 	size_t nextra;
+	const pid_t *twins; /* openers (processes) of other handles with the same number; twice when two are its */
+	size_t ntwins;
 };
 
 /*
@@ -114,6 +116,10 @@ struct proc_held_query {
  * the descriptor over a socket or with pidfd_getfd(2) and never wrote is not seen (one commit more); so is one created
  * exactly a whole cycle of process ids ago.  A descriptor in the table of a thread that unshared it (CLONE_FILES taken
  * back) is seen only if that thread flushes, or was created since the open.
+ *
+ * As many descriptors of a process as it is named in `twins` are taken for those of the other handles.  So a process that is
+ * named, lost its own of those and inherited one of this is not seen (one commit more); with duplicates of its own it is
+ * called HELD.
  *
  * Without privileges the descriptors of other users' and of undumpable processes may not be read: UNKNOWN unless a holder
  * was found elsewhere.  Read-only descriptors never count.

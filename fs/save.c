@@ -256,10 +256,30 @@ int session_check(struct session *s, const struct who *w)
 	return r;
 }
 
+#define TWINS_MAX 64
+
+/* The openers of other live handles whose descriptors show the same number. */
+static size_t twins(struct session *s, pid_t *openers)
+{
+	uint64_t ino = atomic_load(&s->fd_ino);
+	size_t n = 0;
+
+	if (ino == s->priv->ino)
+		return 0;
+	pthread_mutex_lock(&s->fs->lock);
+	for (struct session *o = s->place->sessions; o && n < TWINS_MAX; o = o->next) {
+		if (o != s && o->opens && atomic_load(&o->fd_ino) == ino)
+			openers[n++] = o->who.pid;
+	}
+	pthread_mutex_unlock(&s->fs->lock);
+	return n;
+}
+
 /* Does anybody but the closer still have a descriptor of this handle? */
 static enum proc_held still_held(struct session *s, pid_t flusher, const pid_t *writers, unsigned nwriters)
 {
 	struct proc_held_query q;
+	pid_t openers[TWINS_MAX];
 
 	fs_learn_device(s->fs);
 	q = (struct proc_held_query){
@@ -271,6 +291,8 @@ static enum proc_held still_held(struct session *s, pid_t flusher, const pid_t *
 		.last_at_open = s->last_pid,
 		.extra = writers,
 		.nextra = nwriters,
+		.twins = openers,
+		.ntwins = twins(s, openers),
 	};
 
 	return proc_held(&q);

@@ -50,8 +50,10 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	clock_gettime(CLOCK_REALTIME, &s->mtime);
 	pthread_mutex_lock(&fs->lock);
 	for (struct inode *i = priv->place->inodes; base && i; i = i->next) {
-		if (i->type == INODE_VERSION && ledger_oid_eq(&i->blob, &base->oid))
+		if (i->type == INODE_VERSION && ledger_oid_eq(&i->blob, &base->oid)) {
 			s->mtime = i->mtime;
+			s->base_ino = i->ino;
+		}
 	}
 	s->place = place_ref_locked(priv->place);
 	s->next = s->place->sessions;
@@ -64,6 +66,12 @@ fail:
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 	return r;
+}
+
+void session_show_base_ino(struct session *s)
+{
+	if (s->base_ino)
+		atomic_store(&s->fd_ino, s->base_ino);
 }
 
 int session_set_flags(struct session *s, int flags)

@@ -44,7 +44,13 @@ struct session {
 	struct timespec mtime;
 	int error;		/* ledger error that poisoned it: nothing more is saved (0: none) */
 	unsigned opens;		/* open files; fs.lock */
-	uint64_t fd_ino;	/* the number that /proc shows for its descriptors; constant after the open */
+	/*
+	 * The number that /proc shows for its descriptors: the private inode's own, by which the last-holder test tells
+	 * handles apart, until somebody calls fstat(2).  That must answer with the number that stat(2) of the key gave
+	 * before the open (vim and others compare them and refuse to save), and the kernel takes over whatever it is told.
+	 */
+	_Atomic uint64_t fd_ino;
+	uint64_t base_ino;	/* the number of the version it was made from; 0: the key was absent; constant */
 
 	atomic_bool detached;	/* its name was unlinked: saves go nowhere, as POSIX has it (check_detached()) */
 
@@ -61,6 +67,9 @@ struct session {
  * A session on `priv` (takes it over as priv->session) for the caller of `req`, based on `base` at the place (NULL:
  * nothing is there).  It is on the place's list when the call returns.  0 or a ledger error.
  */
+/* Who calls fstat(2) is told the number of the version from now on; see fd_ino. */
+void session_show_base_ino(struct session *s);
+
 /* The bits of open(2)'s flags that say how it will be saved; before the first use. */
 int session_set_flags(struct session *s, int flags);
 

@@ -102,6 +102,41 @@ def fsync(t):
     eq(read(p), b"one\ntwo\nthree\n")
 
 
+@case("fstat of a write handle tells the number that stat told: vim saves in place only then")
+def same_number(t):
+    p = t.put("k", b"old\n")
+    before = os.stat(p)
+    for flags in (W, RW, W | TRUNC, W | CREAT, W | APPEND):
+        fd = os.open(p, flags)
+        eq((os.fstat(fd).st_dev, os.fstat(fd).st_ino), (before.st_dev, before.st_ino), "flags %o" % flags)
+        c = Client()
+        c.quit(9)
+        os.ftruncate(fd, 4)
+        os.pwrite(fd, b"old\n", 0) if not flags & APPEND else None
+        with commits(t, 0):
+            os.close(fd)
+
+
+@case("handles of one key whose numbers were asked for: each close commits at once all the same")
+def asked_for_numbers(t):
+    p = t.put("k")
+    clients = []
+    for i in range(3):
+        c = Client()
+        fds = [c.open(p, W | TRUNC) for _ in range(2)]
+        for fd in fds:
+            c.fstat(fd)
+        clients.append((c, fds))
+    for n in (0, 1):
+        for i, (c, fds) in enumerate(clients):
+            c.write(fds[n], b"%d-%d" % (i, n))
+            with commits(t, 1):
+                c.close(fds[n])
+                eq(t.repo.show(t.ns, "k"), b"%d-%d" % (i, n), "right after close")
+    for c, _ in clients:
+        c.quit()
+
+
 @case("only the last close of all duplicates commits")
 def dups(t):
     p = t.put("k")
