@@ -62,7 +62,8 @@ class Objects:
         self.scratch = tempfile.NamedTemporaryFile(prefix="race-object-")
 
     def _start(self, *args):
-        return subprocess.Popen(["git", "-C", self.repo, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(["git", "-C", self.repo, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                stderr=subprocess.DEVNULL)
 
     def read(self, name):
         """(oid, bytes) of an object, or (None, b"")."""
@@ -80,13 +81,26 @@ class Objects:
         self.scratch.truncate()
         self.scratch.write(data)
         self.scratch.flush()
-        return self._ask(self.writers[kind], self.scratch.name + "\n")
+        for _ in range(10):
+            try:
+                return self._ask(self.writers[kind], self.scratch.name + "\n")
+            except (RuntimeError, BrokenPipeError):
+                # git gc may remove the empty directory that git hash-object is about to write in.
+                self.writers[kind].wait()
+                self.writers[kind] = self._start("hash-object", "-w", "--stdin-paths", "-t", kind)
+        raise RuntimeError("git hash-object -w fails again and again")
 
     def write_tree(self, entries):
         """`entries`: {name: (mode, oid)}."""
         kinds = {"40000": "tree"}
         rows = ["%06o %s %s\t%s\n" % (int(mode, 8), kinds.get(mode, "blob"), oid, name) for name, (mode, oid) in entries.items()]
-        return self._ask(self.trees, "".join(rows) + "\n")
+        for _ in range(10):
+            try:
+                return self._ask(self.trees, "".join(rows) + "\n")
+            except (RuntimeError, BrokenPipeError):
+                self.trees.wait()
+                self.trees = self._start("mktree", "--batch", "--missing")
+        raise RuntimeError("git mktree fails again and again")
 
     @staticmethod
     def _ask(child, text):
