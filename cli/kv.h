@@ -73,6 +73,7 @@ int say_ledger(int code, const char *fmt, ...) __attribute__((format(printf, 2, 
 int say_conflict(const struct kv *kv, const struct ledger_change *c, const struct ledger_result *res);
 /* A progress meter on stderr, when that is a terminal, from the first second on. */
 void progress(const char *what, uint64_t n);
+void progress_text(const char *text, size_t len); /* the same with another's words */
 void progress_done(void);
 
 /* --- text.c: keys and times as text ------------------------------------------------------------------------------- */

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- the request ----------------------------------------------------------------------------------------------------------
  */
@@ -53,7 +54,7 @@ static void request(struct args *a, const struct push *p)
 	args_add(a, "push.followTags=false");
 	args_add(a, "push");
 	args_add(a, "--porcelain");
-	args_add(a, "--no-progress");
+	args_add(a, isatty(2) ? "--progress" : "--no-progress");
 	args_add(a, "--recurse-submodules=no");
 	/* An empty value: the ref must not be there yet. */
 	args_addf(a, "--force-with-lease=%s:%s", p->ref, ledger_oid_is_zero(&p->old) ? "" : ledger_oid_fmt(old, &p->old));
@@ -116,7 +117,7 @@ static void read_stderr(struct answer *ans, struct push *p, char *err)
 	FILE *f = xmemstream(&p->remarks, &len);
 	char *save = NULL;
 
-	for (char *line = strtok_r(err, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+	for (char *line = strtok_r(err, "\r\n", &save); line; line = strtok_r(NULL, "\r\n", &save)) {
 		size_t n = strlen(line);
 		const char *text;
 
@@ -221,7 +222,8 @@ enum push_outcome push_run(struct kv *kv, struct push *p)
 	char *why;
 
 	request(&a, p);
-	run_git(&r, kv->gitdir, 0, 0, a.v);
+	run_git(&r, kv->gitdir, isatty(2) ? RUN_METER : 0, 0, a.v);
+	progress_done();
 	why = run_reason(&r);
 	read_failure(&ans, &r);
 	read_stderr(&ans, p, r.err);

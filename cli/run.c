@@ -151,8 +151,25 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/*
+ * git's progress: "Writing objects:  33% (1/3)", each cut off by a carriage return.  What ends with a newline is no
+ * progress any more, and is for whoever called.
+ */
+static void show_meter(const char *buf, size_t n)
+{
+	const char *end = memrchr(buf, '\r', n), *begin;
+
+	if (!end)
+		return;
+	begin = end;
+	while (begin > buf && begin[-1] != '\r' && begin[-1] != '\n')
+		begin--;
+	if (end > begin)
+		progress_text(begin, (size_t)(end - begin));
+}
+
 /* Drains one pipe into `to`; closes it and sets it to -1 at the end. */
-static void drain(struct pollfd *p, FILE *to)
+static void drain(struct pollfd *p, FILE *to, bool meter)
 {
 	char buf[65536];
 	ssize_t n;
@@ -162,6 +179,8 @@ static void drain(struct pollfd *p, FILE *to)
 	n = read(p->fd, buf, sizeof(buf));
 	if (n > 0) {
 		fwrite(buf, 1, (size_t)n, to);
+		if (meter)
+			show_meter(buf, (size_t)n);
 	} else if (n == 0 || errno != EINTR) {
 		close(p->fd);
 		p->fd = -1;
@@ -169,7 +188,7 @@ static void drain(struct pollfd *p, FILE *to)
 }
 
 /* True: both pipes came to their end; false: the time was over first. */
-static bool gather(int outfd, int errfd, FILE *out, FILE *err, unsigned timeout_s)
+static bool gather(int outfd, int errfd, FILE *out, FILE *err, unsigned timeout_s, bool meter)
 {
 	struct pollfd p[2] = {{.fd = outfd, .events = POLLIN}, {.fd = errfd, .events = POLLIN}};
 	int64_t end = now_ms() + (int64_t)timeout_s * 1000, left;
@@ -180,8 +199,8 @@ static bool gather(int outfd, int errfd, FILE *out, FILE *err, unsigned timeout_
 			break;
 		if (poll(p, 2, (int)left) < 0)
 			continue;
-		drain(&p[0], out);
-		drain(&p[1], err);
+		drain(&p[0], out, false);
+		drain(&p[1], err, meter);
 	}
 	for (int i = 0; i < 2; i++)
 		if (p[i].fd >= 0)
@@ -205,7 +224,7 @@ int run_git(struct run *r, const char *gitdir, unsigned flags, unsigned timeout_
 		fprintf(fe, "fatal: cannot start git: %s\n", strerror(errno));
 		r->status = -1;
 	} else {
-		whole = gather(out, err, fo, fe, timeout_s);
+		whole = gather(out, err, fo, fe, timeout_s, flags & RUN_METER);
 		if (!whole)
 			kill(-pid, SIGKILL);
 		r->status = reap(pid);

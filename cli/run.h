@@ -20,6 +20,7 @@ enum run_flag {
 	 */
 	RUN_OUTSIDE = 1 << 3,
 	RUN_ACROSS = 1 << 4,
+	RUN_METER = 1 << 5, /* git's own progress (--progress) goes on to our stderr, from the first second on */
 };
 
 /* What a program said; release with run_release(). */

@@ -195,15 +195,28 @@ static double since(const struct timespec *from)
 	return (double)(now.tv_sec - from->tv_sec) + (double)(now.tv_nsec - from->tv_nsec) / 1e9;
 }
 
-void progress(const char *what, uint64_t n)
+/* From the first second on, at most ten times a second. */
+static bool meter_due(void)
 {
 	if (!meter.start.tv_sec)
 		clock_gettime(CLOCK_MONOTONIC, &meter.start);
-	if (n % 256 || !isatty(2) || since(&meter.start) < 1 || (meter.shown && since(&meter.last) < 0.1))
-		return;
+	if (!isatty(2) || since(&meter.start) < 1 || (meter.shown && since(&meter.last) < 0.1))
+		return false;
 	clock_gettime(CLOCK_MONOTONIC, &meter.last);
 	meter.shown = true;
-	fprintf(stderr, "\r%s: %" PRIu64 "\033[K", what, n);
+	return true;
+}
+
+void progress(const char *what, uint64_t n)
+{
+	if (n % 256 == 0 && meter_due())
+		fprintf(stderr, "\r%s: %" PRIu64 "\033[K", what, n);
+}
+
+void progress_text(const char *text, size_t len)
+{
+	if (meter_due())
+		fprintf(stderr, "\r%.*s\033[K", (int)len, text);
 }
 
 void progress_done(void)

@@ -37,10 +37,13 @@ bool ref_move(struct kv *kv, const char *ref, const struct ledger_oid *new, cons
 	struct run r;
 	bool ok;
 
-	/* git takes an all-zero old value for "must not exist", and an all-zero new one for "delete". */
+	/*
+	 * git takes an all-zero old value for "must not exist", and an all-zero new one for "delete".  A mount may hold the
+	 * ref's lock for longer than the tenth of a second that git waits by itself.
+	 */
 	ok = run_git(&r, kv->gitdir, 0, 0,
-		     (const char *[]){"update-ref", "--no-deref", "-m", "kv: as the remote", ref, ledger_oid_fmt(n, new),
-				      ledger_oid_fmt(o, old), NULL}) == 0;
+		     (const char *[]){"-c", "core.filesRefLockTimeout=5000", "update-ref", "--no-deref", "-m",
+				      "kv: as the remote", ref, ledger_oid_fmt(n, new), ledger_oid_fmt(o, old), NULL}) == 0;
 	if (!ok)
 		*why = run_reason(&r);
 	run_release(&r);

@@ -40,6 +40,21 @@ int guard_error(const char *what)
 	return ledger_fail(LEDGER_EIO, "%s: %s", what, e && e->message ? e->message : "unknown error");
 }
 
+/*
+ * Whose repository it is was git's question, before it called the hook: it may well belong to another user.  libgit2 asks
+ * it once more, by rules of its own, unless told not to; the setting is the whole process's, so it is put back.
+ */
+static int open_from_environment(git_repository **repo)
+{
+	int was = 1, rc;
+
+	git_libgit2_opts(GIT_OPT_GET_OWNER_VALIDATION, &was);
+	git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
+	rc = git_repository_open_ext(repo, NULL, GIT_REPOSITORY_OPEN_FROM_ENV, NULL);
+	git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, was);
+	return rc;
+}
+
 int ledger_guard_open(struct ledger_guard **out)
 {
 	struct ledger_guard *g = calloc(1, sizeof(*g));
@@ -48,7 +63,7 @@ int ledger_guard_open(struct ledger_guard **out)
 	if (!g)
 		return ledger_fail(LEDGER_ENOMEM, "out of memory");
 	git_libgit2_init();
-	rc = git_repository_open_ext(&g->repo, NULL, GIT_REPOSITORY_OPEN_FROM_ENV, NULL);
+	rc = open_from_environment(&g->repo);
 	if (!rc)
 		rc = git_repository_odb(&g->odb, g->repo);
 	if (!rc)
