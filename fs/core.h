@@ -46,6 +46,8 @@ enum inode_type {
 
 struct session; /* session.h */
 struct local;	/* local.h */
+struct file;	/* file.h */
+struct dir;	/* dir.c */
 
 struct place {
 	struct place *next;	/* hash chain; fs.lock */
@@ -112,6 +114,8 @@ struct fs {
 	struct redirect *redirects; /* fs.lock */
 	void *touched; /* times.c: a search tree; fs.lock */
 	struct local *locals; /* all local files; fs.lock */
+	struct file *files;   /* all open files; fs.lock */
+	struct dir *opendirs; /* all open directories; fs.lock */
 	_Atomic uint64_t next_ino;
 	struct control *control;
 	struct janitor *janitor; /* local.c: commits passing files that stay */

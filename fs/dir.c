@@ -17,6 +17,7 @@ struct name {
 };
 
 struct dir {
+	struct dir *next, **link; /* fs.opendirs; fs.lock */
 	pthread_mutex_t lock;
 	struct ledger_tree *tree; /* lock; NULL: none */
 	char *ns, *path;	  /* lock; of the tree */
@@ -183,8 +184,28 @@ static int dir_load(struct fs *fs, struct inode *i, struct dir *d)
 
 /* --- operations ------------------------------------------------------------------------------------------------------- */
 
+static void dir_free(struct fs *fs, struct dir *d)
+{
+	pthread_mutex_lock(&fs->lock);
+	*d->link = d->next;
+	if (d->next)
+		d->next->link = d->link;
+	pthread_mutex_unlock(&fs->lock);
+	dir_clear(d);
+	free(d->names);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+void dirs_free(struct fs *fs)
+{
+	while (fs->opendirs)
+		dir_free(fs, fs->opendirs);
+}
+
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	struct fs *fs = fs_of(req);
 	struct dir *d = calloc(1, sizeof(*d));
 
 	if (!d) {
@@ -192,11 +213,16 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_lock(&fs->lock);
+	d->next = fs->opendirs;
+	d->link = &fs->opendirs;
+	if (d->next)
+		d->next->link = &d->next;
+	fs->opendirs = d;
+	pthread_mutex_unlock(&fs->lock);
 	fi->fh = (uintptr_t)d;
-	if (fuse_reply_open(req, fi) == -ENOENT) {
-		pthread_mutex_destroy(&d->lock);
-		free(d);
-	}
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		dir_free(fs, d);
 }
 
 void dir_note_flock(struct fuse_file_info *fi)
@@ -214,10 +240,7 @@ void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 	if (d->flock_owner)
 		flock_release(fs_of(req), inode_of(fs_of(req), ino), d->flock_owner);
-	dir_clear(d);
-	free(d->names);
-	pthread_mutex_destroy(&d->lock);
-	free(d);
+	dir_free(fs_of(req), d);
 	fuse_reply_err(req, 0);
 }
 

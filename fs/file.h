@@ -8,6 +8,7 @@
 #include "session.h"
 
 struct file {
+	struct file *next, **link; /* all open files, so that the end of the mount can free them; fs.lock */
 	struct inode *inode;	 /* what the kernel opened; owned reference */
 	struct inode *priv;	 /* write handle: the session's inode; owned reference */
 	struct session *session; /* priv's */

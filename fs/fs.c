@@ -173,6 +173,8 @@ void fs_free(struct fs *fs)
 {
 	if (!fs)
 		return;
+	files_free(fs);
+	dirs_free(fs);
 	place_unref(fs, fs->root.place);
 	free_inodes(fs);
 	control_free(fs);

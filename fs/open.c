@@ -188,12 +188,22 @@ static void file_free(struct fs *fs, struct file *f)
 {
 	if (!f)
 		return;
-	if (f->inode)
-		inode_unref(fs, f->inode);
+	pthread_mutex_lock(&fs->lock);
+	*f->link = f->next;
+	if (f->next)
+		f->next->link = f->link;
+	pthread_mutex_unlock(&fs->lock);
+	inode_unref(fs, f->inode);
 	if (f->priv)
 		inode_unref(fs, f->priv);
 	ledger_value_unref(f->value);
 	free(f);
+}
+
+void files_free(struct fs *fs)
+{
+	while (fs->files)
+		file_free(fs, fs->files);
 }
 
 static struct file *file_new(struct fs *fs, struct inode *i, struct inode *priv, bool writer)
@@ -207,6 +217,11 @@ static struct file *file_new(struct fs *fs, struct inode *i, struct inode *priv,
 	f->session = priv ? priv->session : NULL;
 	f->writer = writer;
 	pthread_mutex_lock(&fs->lock);
+	f->next = fs->files;
+	f->link = &fs->files;
+	if (f->next)
+		f->next->link = &f->next;
+	fs->files = f;
 	inode_ref_locked(i);
 	if (priv) {
 		inode_ref_locked(priv);

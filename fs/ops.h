@@ -45,6 +45,9 @@ struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char
 /* The caller reached it: the redirect is done. */
 bool redirect_done(struct fs *fs, pid_t tid, struct inode *priv);
 void redirects_free(struct fs *fs);
+/* Frees what the kernel did not release before the mount ended; nothing is saved. */
+void files_free(struct fs *fs);
+void dirs_free(struct fs *fs);
 /* io.c */
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi);
