@@ -170,6 +170,6 @@ int ledger_ns_archived_each(struct ledger *l, int (*each)(void *arg, const char 
 
 	ledger_error_clear();
 	rc = store_ref_each(l->store, NAMES_ARCHIVE, on_archived, &e);
-	TRACE(rc, "%s", NAMES_ARCHIVE);
+	LEAVE(rc, "%s", NAMES_ARCHIVE);
 	return rc;
 }

@@ -234,7 +234,7 @@ int ledger_build(struct ledger *l, const struct ledger_change *c, const struct l
 	ledger_error_clear();
 	rc = submit(l, &r);
 	give_result(res, &r, rc);
-	TRACE(rc, "ns=%s base=%s -> commit=%s", c->ns, TRACE_OID(base), TRACE_OID(&r.res.tip.commit));
+	LEAVE(rc, "ns=%s base=%s -> commit=%s", c->ns, TRACE_OID(base), TRACE_OID(&r.res.tip.commit));
 	return rc;
 }
 
@@ -246,6 +246,7 @@ int ledger_commit(struct ledger *l, const struct ledger_change *c, struct ledger
 	ledger_error_clear();
 	rc = c->nedits || c->create ? submit(l, &r) : ledger_fail(LEDGER_EINVALID, "a change without edits");
 	give_result(res, &r, rc);
+	ledger_error_settle(rc);
 	if (trace_on()) {
 		char *text = trace_change(c);
 
@@ -271,6 +272,6 @@ int ledger_ns_create(struct ledger *l, const char *ns, const struct ledger_actor
 	rc = submit(l, &r);
 	if (!rc && out)
 		*out = r.res.tip;
-	TRACE(rc, "ns=%s", ns);
+	LEAVE(rc, "ns=%s", ns);
 	return rc;
 }

@@ -79,6 +79,14 @@ void ledger_error_clear(void)
 	noted[0] = '\0';
 }
 
+void ledger_error_settle(int code)
+{
+	if (code < 0 && noted_code == code)
+		return;
+	noted_code = code < 0 ? code : 0;
+	noted[0] = '\0';
+}
+
 const char *ledger_error_noted(int code)
 {
 	return noted_code == code ? noted : "";

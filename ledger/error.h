@@ -17,6 +17,9 @@ int ledger_from_errno(int err);
 /* Every public call begins with this: an older sentence must not stand for a newer failure. */
 void ledger_error_clear(void);
 
+/* Every public call ends with this: a sentence that was noted for another code than `code` (>= 0: success) goes. */
+void ledger_error_settle(int code);
+
 /* The noted sentence for `code`, "" when there is none: to carry it over to another thread. */
 const char *ledger_error_noted(int code);
 

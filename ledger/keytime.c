@@ -119,6 +119,6 @@ int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *t
 
 	ledger_error_clear();
 	rc = key_time(l, ns, tip, path, out);
-	TRACE(rc, "ns=%s %s", ns, path);
+	LEAVE(rc, "ns=%s %s", ns, path);
 	return rc;
 }

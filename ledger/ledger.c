@@ -81,6 +81,8 @@ int ledger_open(struct ledger **out, const char *path, const struct ledger_optio
 	if (!l)
 		return LEDGER_ENOMEM;
 	git_libgit2_init();
+	/* Parsed trees and commits are kept here already; libgit2 would keep another 256 MiB of them. */
+	git_libgit2_opts(GIT_OPT_ENABLE_CACHING, 0);
 	queue_init(&l->queue);
 	l->log = opts->log;
 	l->log_arg = opts->log_arg;
@@ -91,7 +93,7 @@ int ledger_open(struct ledger **out, const char *path, const struct ledger_optio
 		destroy(l);
 	else
 		*out = l;
-	TRACE(rc, "%s%s%s", path, opts->init ? " init" : "", opts->readonly ? " readonly" : "");
+	LEAVE(rc, "%s%s%s", path, opts->init ? " init" : "", opts->readonly ? " readonly" : "");
 	return rc;
 }
 
@@ -99,7 +101,7 @@ void ledger_free(struct ledger *l)
 {
 	if (!l)
 		return;
-	TRACE(0, "%s", l->gitdir);
+	LEAVE(0, "%s", l->gitdir);
 	destroy(l);
 }
 
@@ -119,7 +121,7 @@ int ledger_config_each(struct ledger *l, const char *name, int (*each)(void *arg
 
 	ledger_error_clear();
 	rc = config_each(l->config, name, each, arg);
-	TRACE(rc, "%s", name);
+	LEAVE(rc, "%s", name);
 	return rc;
 }
 
@@ -142,6 +144,6 @@ int ledger_ns_each(struct ledger *l, int (*each)(void *arg, const char *ns), voi
 
 	ledger_error_clear();
 	rc = store_ref_each(l->store, NAMES_KV, on_ref, &a);
-	TRACE(rc, "%s", NAMES_KV);
+	LEAVE(rc, "%s", NAMES_KV);
 	return rc;
 }

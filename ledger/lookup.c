@@ -45,7 +45,7 @@ int ledger_tree_get(struct ledger *l, const struct ledger_oid *oid, struct ledge
 
 	ledger_error_clear();
 	rc = tree_load(l, oid, out);
-	TRACE(rc, "%s", TRACE_OID(oid));
+	LEAVE(rc, "%s", TRACE_OID(oid));
 	return rc;
 }
 
@@ -85,6 +85,6 @@ int ledger_lookup(struct ledger *l, const struct ledger_oid *root, const char *p
 
 	ledger_error_clear();
 	rc = tree_walk(l, root, path, out);
-	TRACE(rc, "%s:%s", TRACE_OID(root), path);
+	LEAVE(rc, "%s:%s", TRACE_OID(root), path);
 	return rc;
 }

@@ -210,7 +210,7 @@ int ledger_ns_delete(struct ledger *l, const char *ns, bool force, const struct 
 		rc = submit(l, &op);
 	if (res && (!rc || rc == LEDGER_ECONFLICT))
 		*res = op.res;
-	TRACE(rc, "ns=%s%s", ns, force ? " force" : "");
+	LEAVE(rc, "ns=%s%s", ns, force ? " force" : "");
 	return rc;
 }
 
@@ -244,7 +244,7 @@ int ledger_ns_rename(struct ledger *l, const char *ns, const char *to, const str
 	rc = submit(l, &op);
 	if (res && (!rc || rc == LEDGER_ECONFLICT))
 		*res = op.res;
-	TRACE(rc, "ns=%s to=%s", ns, to);
+	LEAVE(rc, "ns=%s to=%s", ns, to);
 	return rc;
 }
 
@@ -285,6 +285,6 @@ int ledger_ns_restore(struct ledger *l, const char *ns, uint64_t version, struct
 	rc = submit(l, &op);
 	if (!rc && out)
 		*out = op.res.tip;
-	TRACE(rc, "ns=%s version=%llu", ns, (unsigned long long)version);
+	LEAVE(rc, "ns=%s version=%llu", ns, (unsigned long long)version);
 	return rc;
 }

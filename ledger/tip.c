@@ -193,6 +193,6 @@ int ledger_tip(struct ledger *l, const char *ns, struct ledger_tip *out)
 	rc = tip_now(l, ns, &tip);
 	if (!rc)
 		*out = tip;
-	TRACE(rc, "ns=%s -> commit=%s version=%llu", ns, TRACE_OID(&tip.commit), (unsigned long long)tip.version);
+	LEAVE(rc, "ns=%s -> commit=%s version=%llu", ns, TRACE_OID(&tip.commit), (unsigned long long)tip.version);
 	return rc;
 }

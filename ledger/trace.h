@@ -6,6 +6,8 @@
 #ifndef LEDGER_TRACE_H
 #define LEDGER_TRACE_H
 
+#include "error.h"
+
 #include <ledger/change.h>
 
 struct buf;
@@ -18,8 +20,10 @@ char *trace_change(const struct ledger_change *c);
 /* Forty digits in a buffer of the calling expression. */
 #define TRACE_OID(oid) ledger_oid_fmt((char[LEDGER_OID_HEXSIZE + 1]){0}, oid)
 
-#define TRACE(rc, ...)                                                \
+/* Every public call ends with this: the thread's sentence is about `rc` and nothing older, and the call is traced. */
+#define LEAVE(rc, ...)                                                \
 	do {                                                          \
+		ledger_error_settle((int)(rc));                       \
 		if (trace_on())                                       \
 			trace_line(__func__, (int)(rc), __VA_ARGS__); \
 	} while (0)

@@ -114,13 +114,12 @@ static int value_hash(struct ledger_value *v)
 	return v->data ? hash_object(STORE_BLOB, v->data, v->size, &v->oid) : hash_fd(v->fd, v->size, &v->oid);
 }
 
-int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledger_value **out)
+static int value_copy(struct ledger *l, const void *data, size_t len, struct ledger_value **out)
 {
 	struct ledger_value *v = NULL;
 	void *copy;
 	int rc;
 
-	ledger_error_clear();
 	if (len > l->value_limit)
 		return too_big(l);
 	copy = malloc(len + 1);
@@ -135,7 +134,16 @@ int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledg
 		*out = v;
 	else
 		ledger_value_unref(v);
-	TRACE(rc, "len=%zu", len);
+	return rc;
+}
+
+int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledger_value **out)
+{
+	int rc;
+
+	ledger_error_clear();
+	rc = value_copy(l, data, len, out);
+	LEAVE(rc, "len=%zu", len);
 	return rc;
 }
 
@@ -203,10 +211,11 @@ int ledger_value_new_fd(struct ledger *l, int fd, uint64_t size, struct ledger_v
 	ledger_error_clear();
 	if (size > l->value_limit) {
 		close(fd);
-		return too_big(l);
+		rc = too_big(l);
+	} else {
+		rc = from_fd(fd, size, out);
 	}
-	rc = from_fd(fd, size, out);
-	TRACE(rc, "size=%llu", (unsigned long long)size);
+	LEAVE(rc, "size=%llu", (unsigned long long)size);
 	return rc;
 }
 
@@ -309,7 +318,7 @@ int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *o
 
 	ledger_error_clear();
 	rc = blob_size(l, oid, out);
-	TRACE(rc, "%s", TRACE_OID(oid));
+	LEAVE(rc, "%s", TRACE_OID(oid));
 	return rc;
 }
 
@@ -349,6 +358,6 @@ int ledger_value_get(struct ledger *l, const struct ledger_oid *oid, struct ledg
 	rc = value_load(l, oid, &v);
 	if (!rc)
 		*out = v;
-	TRACE(rc, "%s", TRACE_OID(oid));
+	LEAVE(rc, "%s", TRACE_OID(oid));
 	return rc;
 }
