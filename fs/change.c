@@ -4,6 +4,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <ledger/stats.h>
 #include <stdlib.h>
 
 void who_from_req(struct who *w, fuse_req_t req)
@@ -184,6 +185,7 @@ int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const ch
 	for (size_t i = 0; i < set.n; i++) {
 		if (!holds(fs, &set.expects[i], &res.tip, &res)) {
 			fs_record(fs, w, ns, key, LEDGER_ECONFLICT, &set.expects[i], &res);
+			ledger_stats_refused(fs->ledger, ns, res.reason, false, key);
 			mark_refused(fs, ns, keys, key ? 1 : 0, &hw);
 			return LEDGER_ECONFLICT;
 		}

@@ -2,6 +2,7 @@
 #include "control.h"
 #include "local.h"
 
+#include <ledger/stats.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -128,23 +129,58 @@ static int node_ns(struct fs *fs, const struct inode *i, char **ns)
 	return 0;
 }
 
-static const char *const node_names[] = {[CONTROL_SCRATCH] = "scratch", [CONTROL_REJECTED] = "rejected"};
+/* What is in `.kv`; `below`: in that of a namespace alone. */
+static const struct {
+	const char *name;
+	enum control_node node;
+	bool is_dir, below;
+} nodes[] = {
+	{"scratch", CONTROL_SCRATCH, false, false},
+	{"stats", CONTROL_STATS, false, false},
+	{"rejected", CONTROL_REJECTED, true, true},
+	{"blob", CONTROL_BLOBS, true, true},
+};
+
+#define NNODES (sizeof(nodes) / sizeof(nodes[0]))
+
+static bool is_dir(int node)
+{
+	return node == CONTROL_DIR || node == CONTROL_REJECTED || node == CONTROL_BLOBS;
+}
+
+/*
+ * Any object of the repository could be asked for by its name; only what a status of this namespace tells of is given: enough
+ * to read the very value that a conflict met (SPEC 6.4), and what had been expected.
+ */
+static bool is_told(struct fs *fs, const char *ns, const char *hex, struct ledger_oid *oid)
+{
+	char line[LEDGER_OID_HEXSIZE + 8];
+
+	if (ledger_oid_parse(oid, hex, strlen(hex)))
+		return false;
+	snprintf(line, sizeof(line), "blob=%s\n", hex);
+	return outcomes_mention(fs->outcomes, ns, line);
+}
 
 /* Which node is called so in `dir`?  0: none. */
 static int node_by_name(struct fs *fs, struct inode *dir, const char *ns, const char *name)
 {
 	struct control *c = fs->control;
+	struct ledger_oid oid;
+	uint64_t size;
 	int node = 0;
 
 	if (!dir)
 		return CONTROL_DIR;
 	if (dir->control == CONTROL_DIR) {
-		for (int n = CONTROL_SCRATCH; n <= CONTROL_REJECTED; n++) {
-			if (strcmp(name, node_names[n]) == 0 && (ns || n != CONTROL_REJECTED))
-				return n;
+		for (size_t n = 0; n < NNODES; n++) {
+			if (strcmp(name, nodes[n].name) == 0 && (ns || !nodes[n].below))
+				return nodes[n].node;
 		}
 		return 0;
 	}
+	if (dir->control == CONTROL_BLOBS)
+		return ns && is_told(fs, ns, name, &oid) && ledger_blob_size(fs->ledger, &oid, &size) == 0 ? CONTROL_BLOB : 0;
 	pthread_mutex_lock(&c->lock);
 	if (dir->control == CONTROL_REJECTED && ns && find_locked(c, ns, name))
 		node = CONTROL_VALUE;
@@ -166,12 +202,12 @@ int control_lookup(struct fs *fs, struct inode *dir, struct place *p, const char
 		node = node_by_name(fs, dir, ns, name);
 	if (!r && !node)
 		r = LEDGER_ENOTFOUND;
-	if (!r && node == CONTROL_VALUE && !(new->name = strdup(name)))
+	if (!r && (node == CONTROL_VALUE || node == CONTROL_BLOB) && !(new->name = strdup(name)))
 		r = LEDGER_ENOMEM;
 	free(ns);
 	if (!r) {
 		new->control = node;
-		new->kind = node == CONTROL_DIR || node == CONTROL_REJECTED ? LEDGER_DIR : LEDGER_FILE;
+		new->kind = is_dir(node) ? LEDGER_DIR : LEDGER_FILE;
 		inode_looked_up(fs, new);
 		*out = new;
 	}
@@ -183,13 +219,15 @@ int control_stat(struct fs *fs, struct inode *i, struct stat *st)
 {
 	struct control *c = fs->control;
 	struct rejected *rej;
+	struct ledger_oid oid;
+	uint64_t size;
 	char *ns;
 	int r = node_ns(fs, i, &ns);
 
 	if (r)
 		return r;
 	st->st_nlink = 1;
-	st->st_mode = i->control == CONTROL_DIR ? S_IFDIR | 0555 : i->control == CONTROL_REJECTED ? S_IFDIR | 01777 : S_IFREG | 0444;
+	st->st_mode = !is_dir(i->control) ? S_IFREG | 0444 : i->control == CONTROL_REJECTED ? S_IFDIR | 01777 : S_IFDIR | 0555;
 	clock_gettime(CLOCK_REALTIME, &st->st_mtim);
 	if (i->control == CONTROL_VALUE) {
 		pthread_mutex_lock(&c->lock);
@@ -202,6 +240,9 @@ int control_stat(struct fs *fs, struct inode *i, struct stat *st)
 		}
 		pthread_mutex_unlock(&c->lock);
 		r = rej ? 0 : LEDGER_ENOTFOUND;
+	} else if (i->control == CONTROL_BLOB) {
+		r = is_told(fs, ns, i->name, &oid) ? ledger_blob_size(fs->ledger, &oid, &size) : LEDGER_ENOTFOUND;
+		st->st_size = r ? 0 : (off_t)size;
 	}
 	st->st_blocks = (st->st_size + 511) / 512;
 	st->st_atim = st->st_ctim = st->st_mtim;
@@ -229,12 +270,49 @@ static int scratch_list(struct fs *fs, const char *ns, char **text, size_t *len)
 	return fclose(f) ? LEDGER_ENOMEM : 0;
 }
 
+/* Of the namespace, or of all and the mount itself. */
+static int stats_text(struct fs *fs, const char *ns, char **text, size_t *len)
+{
+	char *ledger, *all;
+	size_t n;
+	int r = ledger_stats_text(fs->ledger, ns, &ledger, &n), k;
+
+	if (r || ns) {
+		*text = r ? NULL : ledger;
+		*len = n;
+		return r;
+	}
+	k = asprintf(&all,
+		     "%s# HELP ledgerfs_expectations Expectations that are armed.\n"
+		     "# TYPE ledgerfs_expectations gauge\nledgerfs_expectations %zu\n",
+		     ledger, holders_count(fs->holders));
+	free(ledger);
+	if (k < 0)
+		return LEDGER_ENOMEM;
+	*text = all;
+	*len = (size_t)k;
+	return 0;
+}
+
+/* The bytes of a file that is made when it is opened. */
+static int made_value(struct fs *fs, int node, const char *ns, struct ledger_value **out)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int r = node == CONTROL_STATS ? stats_text(fs, ns, &text, &len) : scratch_list(fs, ns, &text, &len);
+
+	if (!r)
+		r = ledger_value_new(fs->ledger, text, len, out);
+	free(text);
+	return r;
+}
+
 int control_open(struct fs *fs, struct inode *i, struct ledger_value **out)
 {
 	struct control *c = fs->control;
 	struct rejected *rej;
-	char *ns, *text = NULL;
-	size_t len = 0;
+	struct ledger_oid oid;
+	char *ns;
 	int r = node_ns(fs, i, &ns);
 
 	if (r)
@@ -246,13 +324,12 @@ int control_open(struct fs *fs, struct inode *i, struct ledger_value **out)
 			*out = ledger_value_ref(rej->value);
 		pthread_mutex_unlock(&c->lock);
 		r = rej ? 0 : LEDGER_ENOTFOUND;
-	} else if (i->control == CONTROL_SCRATCH) {
-		r = scratch_list(fs, ns, &text, &len);
-		if (!r)
-			r = ledger_value_new(fs->ledger, text, len, out);
-		free(text);
-	} else {
+	} else if (i->control == CONTROL_BLOB) {
+		r = is_told(fs, ns, i->name, &oid) ? ledger_value_get(fs->ledger, &oid, out) : LEDGER_ENOTFOUND;
+	} else if (is_dir(i->control)) {
 		r = LEDGER_EISDIR;
+	} else {
+		r = made_value(fs, i->control, ns, out);
 	}
 	free(ns);
 	return r;
@@ -266,10 +343,11 @@ void control_each(struct fs *fs, struct inode *dir, void (*each)(void *arg, cons
 	if (node_ns(fs, dir, &ns))
 		return;
 	if (dir->control == CONTROL_DIR) {
-		each(arg, node_names[CONTROL_SCRATCH], false);
-		if (ns)
-			each(arg, node_names[CONTROL_REJECTED], true);
-	} else {
+		for (size_t n = 0; n < NNODES; n++) {
+			if (ns || !nodes[n].below)
+				each(arg, nodes[n].name, nodes[n].is_dir);
+		}
+	} else if (dir->control == CONTROL_REJECTED) {
 		pthread_mutex_lock(&c->lock);
 		for (struct rejected *r = c->list; r && ns; r = r->next) {
 			if (strcmp(r->ns, ns) == 0)

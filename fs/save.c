@@ -4,6 +4,7 @@
 #include "local.h"
 #include "session.h"
 
+#include <ledger/stats.h>
 #include <stdlib.h>
 
 static struct place *session_place(struct session *s)
@@ -142,6 +143,7 @@ static int check_base(struct session *s, const struct who *w, const char *ns, co
 	if (e.base_rule == LEDGER_BASE_ABSENT)
 		expected.what = LEDGER_EXPECT_ABSENT;
 	fs_record(s->fs, w, ns, path, LEDGER_ECONFLICT, &expected, &res);
+	ledger_stats_refused(s->fs->ledger, ns, LEDGER_REASON_BASE, e.base_rule == LEDGER_BASE_ABSENT, path);
 	return LEDGER_ECONFLICT;
 }
 

@@ -5,6 +5,7 @@
 #include "ops.h"
 
 #include <errno.h>
+#include <ledger/stats.h>
 #include <stdlib.h>
 
 /* Reads OID or `absent` from the front of `arg`; what is behind it: "" or ".NAME".  NULL: malformed. */
@@ -42,6 +43,7 @@ static int refuse_local(struct fs *fs, const struct who *w, const struct hold *h
 	if (e->what == LEDGER_EXPECT_BLOB)
 		res.reason = LEDGER_REASON_BLOB;
 	fs_record(fs, w, h->ns, h->path, LEDGER_ECONFLICT, e, &res);
+	ledger_stats_refused(fs->ledger, h->ns, res.reason, false, h->path);
 	return LEDGER_ECONFLICT;
 }
 

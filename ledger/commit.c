@@ -71,7 +71,7 @@ static void pause_before(unsigned try, unsigned *seed)
 	nanosleep(&t, NULL);
 }
 
-int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg)
+int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg, unsigned *retries)
 {
 	uint64_t end = now_ms() + l->lock_wait_ms;
 	unsigned seed = (unsigned)end ^ (unsigned)(uintptr_t)&seed;
@@ -79,6 +79,7 @@ int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), vo
 	for (unsigned try = 0;; try++) {
 		int rc = attempt(l, arg);
 
+		*retries = try;
 		if (rc != LEDGER_ELOCKED || now_ms() >= end)
 			return rc;
 		pause_before(try, &seed);
@@ -196,21 +197,17 @@ static void note_times(struct ledger *l, const struct request *r)
 	}
 }
 
-static int submit(struct ledger *l, struct request *r)
+/* A well-formed change. */
+static int submit_valid(struct ledger *l, struct request *r)
 {
-	int rc;
+	int rc = ident_who(l, &r->change->actor, r->who);
 
-	if (l->readonly)
-		return ledger_fail(LEDGER_EROFS, "the repository is read-only");
-	rc = change_valid(r->change);
-	if (!rc)
-		rc = ident_who(l, &r->change->actor, r->who);
 	if (!rc)
 		rc = stage_values(l, r->change);
 	if (rc)
 		return rc;
 	prepare_appends(l, r);
-	rc = lock_retry(l, attempt, r);
+	rc = lock_retry(l, attempt, r, &r->retries);
 	append_free(l, r->appends, r->change->nedits);
 	unstage_values(l, r->change, r->change->nedits);
 	if (rc)
@@ -218,6 +215,22 @@ static int submit(struct ledger *l, struct request *r)
 	if (r->res.changed && !r->base)
 		note_times(l, r);
 	return 0;
+}
+
+static int submit(struct ledger *l, struct request *r)
+{
+	struct stats_attempt a = {.ns = r->change->ns, .change = r->change, .res = &r->res, .began_us = stats_clock()};
+
+	if (l->readonly)
+		return ledger_fail(LEDGER_EROFS, "the repository is read-only");
+	a.rc = change_valid(r->change);
+	if (a.rc)
+		return a.rc;
+	a.rc = submit_valid(l, r);
+	a.lock_retries = r->retries;
+	if (!r->base)
+		stats_attempt(l->stats, &a);
+	return a.rc;
 }
 
 static void give_result(struct ledger_result *res, const struct request *r, int rc)

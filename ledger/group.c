@@ -26,6 +26,7 @@ struct group_ns {
 	char msg[256];
 	bool exists, moved;
 	bool loose;            /* built on a commit, not on the ref, which does not move: for one request alone */
+	struct ledger_oid found; /* the ref as it was under the lock; zero when absent */
 	struct ledger_tip tip; /* as of the last change applied; zero when absent */
 	char *why;             /* that change's subject, for the reflog */
 };
@@ -128,6 +129,7 @@ static int ns_lock(struct group *g, struct group_ns *n)
 	if (rc)
 		return rc;
 	n->exists = true;
+	n->found = commit;
 	n->tip = info.tip;
 	return 0;
 }
@@ -332,6 +334,13 @@ static void keep_trees(struct group *g)
 				treecache_put(g->l->trees, p->tree);
 }
 
+static void note_moves(struct group *g)
+{
+	for (struct group_ns *n = g->ns; n; n = n->next)
+		if (!n->loose && !n->rc && n->exists)
+			stats_saw(g->l->stats, n->name, &n->found, &n->tip.commit);
+}
+
 static void release(struct group *g)
 {
 	for (size_t i = 0; i < PENDING_BUCKETS; i++)
@@ -377,8 +386,10 @@ void group_run(struct ledger *l, struct request *first)
 		set_answer(r, apply(g, r));
 	}
 	rc = finish(g);
-	if (!rc)
+	if (!rc) {
 		keep_trees(g);
+		note_moves(g);
+	}
 	/* What was answered on top of states that never came to be is void. */
 	for (struct request *r = first; rc && r; r = next_of(r))
 		if (r->ns && r->ns->moved) {

@@ -15,6 +15,7 @@ struct request {
 	struct append *appends;        /* one for each edit, or NULL */
 	char who[IDENT_WHO_MAX];
 	struct ledger_result res;
+	unsigned retries; /* tries that found the ref's lock taken */
 	int rc;
 	char msg[256];       /* the sentence for `rc`: it arose in another thread */
 	struct group_ns *ns; /* of the group that works on it */

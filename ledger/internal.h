@@ -11,6 +11,7 @@
 #include "error.h"
 #include "oidcache.h"
 #include "queue.h"
+#include "stats.h"
 #include "store.h"
 #include "trace.h"
 #include "tree.h"
@@ -37,6 +38,7 @@ struct ledger {
 	struct oidcache *sizes;  /* blob -> uint64_t */
 	struct oidcache *times;  /* (namespace, path) -> struct key_time */
 	struct oidcache *warned; /* trees whose hostile entries were logged -> char */
+	struct stats *stats;
 	struct queue queue;
 };
 
@@ -112,8 +114,8 @@ void keytime_note(struct ledger *l, const char *ns, const char *path, const stru
 
 /* --- changes (commit.c, expect.c) ----------------------------------------------------------------------------------- */
 
-/* Calls `attempt` until it gives something else than ELOCKED, for as long as another's lock may last. */
-int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg);
+/* Calls `attempt` until it gives something else than ELOCKED, for as long as another's lock may last.  *retries: how often again. */
+int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg, unsigned *retries);
 
 struct edit;
 

@@ -34,7 +34,8 @@ static int alloc_caches(struct ledger *l)
 	l->sizes = oidcache_new(8192, sizeof(uint64_t));
 	l->times = oidcache_new(32768, sizeof(struct key_time));
 	l->warned = oidcache_new(256, 1);
-	return l->trees && l->tips && l->sizes && l->times && l->warned ? 0 : LEDGER_ENOMEM;
+	l->stats = stats_new();
+	return l->stats && l->trees && l->tips && l->sizes && l->times && l->warned ? 0 : LEDGER_ENOMEM;
 }
 
 static void destroy(struct ledger *l)
@@ -46,6 +47,7 @@ static void destroy(struct ledger *l)
 	oidcache_free(l->sizes);
 	oidcache_free(l->times);
 	oidcache_free(l->warned);
+	stats_free(l->stats);
 	queue_release(&l->queue);
 	free(l->gitdir);
 	free(l);

@@ -8,6 +8,13 @@
 /* Lines of a list in a message; the diff tells the rest. */
 #define LIST_MAX 200
 
+/* No longer form than needed, no surrogate, nothing above U+10FFFF: told by the second byte. */
+static bool second_fits(const unsigned char *p)
+{
+	return !(*p == 0xe0 && p[1] < 0xa0) && !(*p == 0xed && p[1] > 0x9f) && !(*p == 0xf0 && p[1] < 0x90) &&
+	       !(*p == 0xf4 && p[1] > 0x8f);
+}
+
 static bool is_utf8(const char *s)
 {
 	for (const unsigned char *p = (const unsigned char *)s; *p;) {
@@ -18,6 +25,8 @@ static bool is_utf8(const char *s)
 		for (size_t i = 1; i < n; i++)
 			if ((p[i] & 0xc0) != 0x80)
 				return false;
+		if (!second_fits(p))
+			return false;
 		p += n;
 	}
 	return true;

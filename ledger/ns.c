@@ -68,6 +68,11 @@ static int land(struct ledger *l, struct ns_op *op, struct store_group *g)
 	if (rc && logged)
 		reflog_move(l->gitdir, op->to_ref, op->from_ref);
 	op->res.changed = !rc;
+	if (!rc) {
+		stats_saw(l->stats, op->ns, &op->res.tip.commit, &gone);
+		if (op->to)
+			stats_saw(l->stats, op->to, &gone, &op->res.tip.commit);
+	}
 	return rc;
 }
 
@@ -95,16 +100,20 @@ static int attempt(struct ledger *l, void *arg)
 
 static int submit(struct ledger *l, struct ns_op *op)
 {
-	int rc;
+	struct stats_attempt a = {.ns = op->ns, .res = &op->res, .began_us = stats_clock()};
 
 	if (l->readonly)
 		return ledger_fail(LEDGER_EROFS, "the repository is read-only");
-	rc = ledger_ns_check(op->ns);
-	if (!rc && op->to)
-		rc = ledger_ns_check(op->to);
-	if (!rc)
-		rc = expects_valid(op->expects, op->nexpects);
-	return rc ? rc : lock_retry(l, attempt, op);
+	a.rc = ledger_ns_check(op->ns);
+	if (!a.rc && op->to)
+		a.rc = ledger_ns_check(op->to);
+	if (!a.rc)
+		a.rc = expects_valid(op->expects, op->nexpects);
+	if (a.rc)
+		return a.rc;
+	a.rc = lock_retry(l, attempt, op, &a.lock_retries);
+	stats_attempt(l->stats, &a);
+	return a.rc;
 }
 
 /* Locks the namespace's ref, reads its tip, checks the expectations. */
