@@ -275,7 +275,8 @@ class KvClient(Outside):
         child = subprocess.Popen([*self.command, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.log.note(pid=child.pid)
         out, err = child.communicate(value)
-        outcome = {0: "ok", 1: "absent", 2: "conflict"}.get(child.returncode)
+        # 2 is also the status for a lock that stays taken, which says nothing of the key.
+        outcome = {0: "ok", 1: "absent", 2: "conflict" if b"conflict:" in err else "busy"}.get(child.returncode)
         if outcome is None:
             raise RuntimeError("git kv %s: status %d: %s" % (args, child.returncode, err.decode("utf-8", "replace")))
         return outcome, out

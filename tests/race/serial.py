@@ -324,20 +324,21 @@ def check(ops, commits, start, lines, report):
             if op.end is not NEVER:
                 marks.append((op.end, 1, number))
     marks.sort()
-    low, chosen = 0, {}
+    low, witness, chosen = 0, None, {}
     for time, is_end, number in marks:
         op = ops[number]
         if is_end:
-            low = max(low, chosen.get(number, 0))
+            if chosen.get(number, 0) > low:
+                low, witness = chosen[number], op
             continue
         if op.pos is not None:
             if op.pos <= low:
-                report.add("order", "%s at %d, but %d was seen before it began" % (op, op.pos, low))
+                report.add("order", "%s at %d, but %d was there before it began: %s" % (op, op.pos, low, witness))
             _won(ledger, op, report)
             chosen[number] = op.pos
             continue
         fault, pos = _observed(ledger, op, low)
         if pos is None or pos >= bounds[bisect.bisect_right(starts, op.end)]:
-            report.add(fault, "%s, with position %d behind it, fits %s" % (op, low, "nowhere" if pos is None else pos))
+            report.add(fault, "%s fits %s, with position %d behind it: %s" % (op, "nowhere" if pos is None else pos, low, witness))
         else:
             chosen[number] = pos
