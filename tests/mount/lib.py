@@ -71,6 +71,7 @@ class Mount:
     """A daemon in the foreground and its mount; use as a context manager or let the harness end it."""
 
     live = []
+    made = []
 
     def __init__(self, repo, opts="", args=(), env=None, point=None, ready=True):
         self.repo = repo
@@ -81,6 +82,7 @@ class Mount:
         self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.errfile, stderr=self.errfile,
                                      preexec_fn=die_with_parent, env={**os.environ, **ENV_DAEMON, **(env or {})})
         Mount.live.append(self)
+        Mount.made.append(self)
         if ready and not self.wait():
             raise AssertionError("the daemon ended with status %s instead of mounting: %s" % (self.proc.returncode, self.log()))
 
@@ -303,14 +305,16 @@ def main(opts="", log=(), repo=None, shared=True):
             fn(t, *args)
             if shared:
                 eq(t.unexpected(), [], "the daemon's stderr")
+            eq([line for m in Mount.made for line in m.log() if SANITIZER.search(line)], [], "a sanitizer's report")
             print("ok %d - %s" % (i, title))
         except Exception:
             bad += 1
             print("not ok %d - %s" % (i, title))
             _diag(traceback.format_exc())
-            if shared:
-                _diag("\n".join("daemon: " + line for line in t.new_log()))
+            for line in [line for m in Mount.made for line in m.log()][-200:]:
+                _diag("daemon: " + line)
             _diag("replay: %s %r" % (os.path.relpath(sys.argv[0]), title))
+        Mount.made = [m for m in Mount.made if m is t.mount]
     if shared:
         try:
             eq(t.mount.unmount(), 0, "the daemon's exit status")
