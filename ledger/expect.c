@@ -45,8 +45,8 @@ static int conflict_oid(struct ledger_result *res, const struct ledger_tip *tip,
 }
 
 /*
- * A key against "this object" (`want`) or "absent" (NULL).  A directory is an object too: its tree.  No value has that name, so
- * it never passes for one.
+ * A key against "this object" (`want`) or "absent" (NULL).  A directory is an object too: its tree.  No value has that name,
+ * so it never passes for one.
  */
 static int check_key(struct edit *e, const struct ledger_tip *tip, const char *path, const struct ledger_oid *want,
 		     enum ledger_reason why, size_t index, struct ledger_result *res)
