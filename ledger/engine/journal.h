@@ -40,7 +40,7 @@ struct journal {
 	off_t off;
 	off_t size;	  /* pre-written bytes of a segment */
 	uint64_t seq;	  /* of the newest record */
-	uint64_t done;
+	_Atomic uint64_t done;
 	bool sync;
 };
 
