@@ -4,7 +4,7 @@
  * the small packs that those cover.
  *
  * A small pack may go when a synced pack holds all that it holds.  It stays a while for readers that have just listed it,
- * and as long as a `git gc` runs: gc gives up when a pack vanishes under it.  It must never be a .keep pack nor live in an
+ * and as long as a `git gc` runs (within bounds): gc gives up when a pack vanishes under it.  It must never be a .keep pack nor live in an
  * alternate: git then drops objects from the checkpoint pack as redundant, and ours removes the other copy.
  */
 #include "engine.h"
@@ -19,6 +19,11 @@
 #define GRACE_MS 100
 #define FOREIGN_MS 10000
 #define KEEP_RETRY_MS 200
+/*
+ * So many small packs wait for the end of a gc at most.  A gc that meets ever more packs never ends; one that loses a pack
+ * under it gives up, harms nothing and can be run again.
+ */
+#define RETIRED_MAX 1024
 
 int store_make_journal(struct store *s, off_t size)
 {
@@ -141,7 +146,7 @@ static uint64_t run_retired(struct store *s)
 		return 0;
 	if (s->retired[0].at > now)
 		return s->retired[0].at;
-	if (store_gc_running(s))
+	if (s->nretired <= RETIRED_MAX && store_gc_running(s))
 		return now + GRACE_BUSY_MS;
 	while (n < s->nretired && n < 64 && s->retired[n].at <= now) {
 		batch[n] = s->retired[n].seq;
