@@ -19,14 +19,37 @@ static const struct {
 	{NAME_SCRATCH, ".nfs*"},            /* NFS: deleted but open */
 	{NAME_SCRATCH, ".fuse_hidden*"},    /* FUSE: the same */
 	{NAME_SCRATCH, ".~lock.*#"},        /* LibreOffice */
+	{NAME_SCRATCH, ".*.un~"},           /* vim's undo file */
+	{NAME_SCRATCH, "*-journal"},        /* SQLite's rollback journal: every commit is a whole database, it needs none */
+	{NAME_SCRATCH, "*-mj??????9??"},    /* and that of several databases at once */
+	{NAME_SCRATCH, "*-shm"},            /* the index of its write-ahead log */
 	{NAME_PASSING, "sed??????"},        /* sed -i */
+	{NAME_PASSING, "XX??????"},         /* perl -i: its template XXXXXXXX, of which mkstemp fills six */
+	{NAME_PASSING, "*.o??????"},        /* patch: its output */
+	{NAME_PASSING, "Cu??????"},         /* ln -f, ln -sf: made beside, then renamed */
 	{NAME_PASSING, "4913"},             /* vim: may I create files here? */
 	{NAME_PASSING, ".*.??????"},        /* rsync */
 	{NAME_PASSING, "*.??????"},         /* mkstemp with a name before it */
 	{NAME_PASSING, "tmp????????"},      /* Python's tempfile */
+	{NAME_PASSING, "tmp.??????????"},   /* mktemp */
+	{NAME_PASSING, "zi??????"},         /* zip */
+	{NAME_PASSING, "tmp_obj_??????"},   /* git: loose objects, */
+	{NAME_PASSING, "tmp_pack_??????"},  /* packs, */
+	{NAME_PASSING, "tmp_idx_??????"},   /* their indexes, */
+	{NAME_PASSING, "tmp_rev_??????"},   /* reverse indexes, */
+	{NAME_PASSING, ".tmp-*"},           /* repacked packs, */
 	{NAME_PASSING, "*.tmp"},
+	{NAME_PASSING, "*.vsctmp"},       /* code's atomic save */
+	{NAME_SCRATCH, "*___jb_tmp___"},  /* JetBrains' safe write: the new value, ... */
+	{NAME_SCRATCH, "*___jb_old___"},  /* ... and the old one for a moment */
 	{NAME_PASSING, "*.lock"}, /* git and others: lock, then rename */
 };
+
+/*
+ * SQLite's write-ahead log and its index.  Processes share them by memory that they map and by positions in a growing file; write
+ * handles here are private copies, so two processes would overwrite each other's transactions.  One at a time is right.
+ */
+static const char *const single[] = {"*-wal", "*-shm"};
 
 struct list {
 	char **pattern;
@@ -148,6 +171,17 @@ static bool on(const struct list *l, const char *name, size_t len)
 
 	for (i = 0; i < l->n; i++) {
 		if (classify_match(l->pattern[i], name, len))
+			return true;
+	}
+	return false;
+}
+
+bool classify_single(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(single) / sizeof(single[0]); i++) {
+		if (classify_match(single[i], name, len))
 			return true;
 	}
 	return false;

@@ -36,6 +36,9 @@ int classify_passing(void *classify, const char *value);
 
 enum name_class classify_name(const struct classify *c, const char *name, size_t len);
 
+/* A file that one process at a time may have open for writing: others get EBUSY. */
+bool classify_single(const char *name, size_t len);
+
 /* `pattern` against the whole of name[0..len). */
 bool classify_match(const char *pattern, const char *name, size_t len);
 

@@ -119,6 +119,7 @@ struct fs {
 	_Atomic uint64_t next_ino;
 	struct control *control;
 	struct janitor *janitor; /* local.c: commits passing files that stay */
+	struct revalidator *revalidator;
 };
 
 /* Finds out the mount's device number as /proc shows it, once; fs->dev is 0 until that works. */

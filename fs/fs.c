@@ -3,6 +3,7 @@
 #include "control.h"
 #include "local.h"
 #include "ops.h"
+#include "revalidate.h"
 #include "session.h"
 
 #include <errno.h>
@@ -109,6 +110,8 @@ void fs_attach(struct fs *fs, struct fuse_session *se)
 	fs->se = se;
 	if (local_start(fs))
 		log_line("no thread for passing files: they are committed at unmount");
+	if (revalidate_start(fs))
+		log_line("no thread for locks: handles stay with the value that they were opened on");
 }
 
 void fs_learn_device(struct fs *fs)
@@ -144,6 +147,7 @@ static void name_unsaved(struct fs *fs)
 void fs_shutdown(struct fs *fs)
 {
 	local_stop(fs);
+	revalidate_stop(fs);
 	name_unsaved(fs);
 }
 

@@ -27,12 +27,13 @@ static void arm_locked(struct fs *fs, struct local *l)
 	pthread_cond_signal(&fs->janitor->wake);
 }
 
-void local_open(struct fs *fs, struct local *l, bool writer)
+void local_open(struct fs *fs, struct local *l, bool writer, pid_t pid)
 {
 	if (!writer)
 		return;
 	pthread_mutex_lock(&fs->lock);
-	l->writers++;
+	if (l->writers++ == 0)
+		l->user = pid;
 	l->due = 0;
 	pthread_mutex_unlock(&fs->lock);
 }

@@ -26,6 +26,7 @@ struct local {
 	bool linked;	    /* place.local is this; fs.lock */
 	unsigned refs;	    /* fs.lock */
 	unsigned writers;   /* open for writing; fs.lock */
+	pid_t user;	    /* the process that opened it first, while writers > 0; fs.lock */
 	uint64_t due;	    /* monotonic milliseconds when the janitor takes it; 0: not yet; fs.lock */
 	enum local_type type; /* fs.lock */
 	uint64_t ino;	    /* constant */
@@ -85,7 +86,8 @@ int local_settle_below(struct fs *fs, const char *ns, const char *path);
 /* Is any scratch or passing file below it? */
 bool local_any_below(struct fs *fs, const char *ns, const char *path);
 
-void local_open(struct fs *fs, struct local *l, bool writer);
+/* `pid`: the process that opens it. */
+void local_open(struct fs *fs, struct local *l, bool writer, pid_t pid);
 /* A descriptor was closed by `tid`: notices killed writers. */
 void local_flush(struct fs *fs, struct local *l, pid_t tid);
 /* The last descriptor of an open file is gone. */

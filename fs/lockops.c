@@ -2,6 +2,7 @@
 /* fcntl and flock: from requests to the table of locks per key. */
 #include "file.h"
 #include "ops.h"
+#include "revalidate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +36,7 @@ static char *lock_key(struct fs *fs, struct inode *i)
 
 static void done(void *arg, int err)
 {
-	fuse_reply_err(arg, err);
+	lock_reply_send(arg, err);
 }
 
 /* libfuse calls this with the request still alive: the ticket itself is the argument, nothing can be freed too early. */
@@ -44,26 +45,49 @@ static void interrupted(fuse_req_t req, void *ticket)
 	locks_cancel(fs_of(req)->locks, (uint64_t)(uintptr_t)ticket);
 }
 
-static void set_lock(fuse_req_t req, fuse_ino_t ino, const struct lock_want *want, bool wait)
+/* `f` NULL: a directory. */
+static void set_lock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struct lock_want *want, bool wait)
 {
 	struct fs *fs = fs_of(req);
 	char *key = lock_key(fs, inode_of(fs, ino));
+	struct lock_reply *reply = key ? lock_reply_new(fs, req, f) : NULL;
 	uint64_t ticket;
 	int err = ENOMEM;
+
+	if (!reply) {
+		fuse_reply_err(req, ENOMEM);
+	} else if (!wait) {
+		lock_reply_send(reply, locks_set(fs->locks, key, want));
+	} else {
+		if ((ticket = locks_ticket(fs->locks))) {
+			fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)ticket);
+			err = locks_wait(fs->locks, key, want, ticket, done, reply);
+		}
+		if (err != EINPROGRESS)
+			lock_reply_send(reply, err);
+	}
+	free(key);
+}
+
+/* The lock goes in any case; what was written under it is saved first, so that the next holder finds it. */
+static void unlock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struct lock_want *want)
+{
+	struct fs *fs = fs_of(req);
+	char *key = lock_key(fs, inode_of(fs, ino));
+	struct who w;
+	int saved = 0, err;
 
 	if (!key) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	if (!wait || want->type == F_UNLCK) {
-		err = locks_set(fs->locks, key, want);
-	} else if ((ticket = locks_ticket(fs->locks))) {
-		fuse_req_interrupt_func(req, interrupted, (void *)(uintptr_t)ticket);
-		err = locks_wait(fs->locks, key, want, ticket, done, req);
+	if (f && f->session && session_is_dirty(f->session)) {
+		who_from_req(&w, req);
+		saved = session_save(f->session, &w);
 	}
+	err = locks_set(fs->locks, key, want);
 	free(key);
-	if (err != EINPROGRESS)
-		fuse_reply_err(req, err);
+	fuse_reply_err(req, saved ? ledger_errno(saved) : err);
 }
 
 static struct lock_want want_of(const struct flock *l, uint64_t owner)
@@ -129,16 +153,18 @@ void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 		fuse_reply_err(req, ENOLCK); /* nothing tells when such a lock ends: directories have no FLUSH */
 		return;
 	}
-	if (want.type != F_UNLCK && !note_owner(fs_of(req), file_of(fi), want.owner)) {
+	if (want.type == F_UNLCK)
+		unlock(req, ino, file_of(fi), &want);
+	else if (note_owner(fs_of(req), file_of(fi), want.owner))
+		set_lock(req, ino, file_of(fi), &want, sleep);
+	else
 		fuse_reply_err(req, ENOLCK);
-		return;
-	}
-	set_lock(req, ino, &want, sleep);
 }
 
 void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 {
 	struct lock_want want = {.family = LOCK_FLOCK, .owner = fi->lock_owner, .pid = fuse_req_ctx(req)->pid};
+	struct file *f = NULL;
 
 	switch (op & ~LOCK_NB) {
 	case LOCK_SH:
@@ -156,7 +182,12 @@ void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 	}
 	if (is_dir(inode_of(fs_of(req), ino)))
 		dir_note_flock(fi);
-	set_lock(req, ino, &want, !(op & LOCK_NB));
+	else
+		f = file_of(fi);
+	if (want.type == F_UNLCK)
+		unlock(req, ino, f, &want);
+	else
+		set_lock(req, ino, f, &want, !(op & LOCK_NB));
 }
 
 static void release(struct fs *fs, struct inode *i, enum lock_family family, uint64_t owner)

@@ -95,8 +95,7 @@ out:
 	return r;
 }
 
-/* What the repository has at the place. */
-static int lookup_committed(struct fs *fs, struct place *p, struct inode **out)
+int lookup_committed(struct fs *fs, struct place *p, pid_t tid, struct inode **out)
 {
 	struct ledger_tip tip;
 	struct ledger_entry e;
@@ -106,6 +105,12 @@ static int lookup_committed(struct fs *fs, struct place *p, struct inode **out)
 		r = LEDGER_ENOTFOUND;
 	if (r)
 		return r;
+	*out = tid && e.kind != LEDGER_DIR ? session_own_saved(fs, p, &e, tid) : NULL;
+	if (*out) {
+		inode_looked_up(fs, *out);
+		inode_unref(fs, *out);
+		return 0;
+	}
 	if (e.kind != LEDGER_DIR)
 		return inode_version(fs, p, &tip, &e, out);
 	*out = inode_dir(fs, p, INODE_DIR);
@@ -127,7 +132,7 @@ static int lookup_key(struct fs *fs, struct place *p, const char *ns, const char
 		local_unref(fs, l);
 		return *out ? 0 : LEDGER_ENOMEM;
 	}
-	r = l ? LEDGER_ENOTFOUND : lookup_committed(fs, p, out);
+	r = l ? LEDGER_ENOTFOUND : lookup_committed(fs, p, tid, out);
 	local_unref(fs, l);
 	if (r == LEDGER_ENOTFOUND) {
 		*out = session_own_new(fs, ns, path, tid);

@@ -127,7 +127,7 @@ static struct inode *unused_redirect(struct fs *fs, pid_t tid, struct place *p)
 
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r; r = r->next) {
-		if (r->tid == tid && r->priv->place == p) {
+		if (r->tid == tid && r->priv->place == p && r->priv->type == INODE_PRIVATE) {
 			priv = r->priv;
 			inode_ref_locked(priv);
 			break;
@@ -206,9 +206,11 @@ void files_free(struct fs *fs)
 		file_free(fs, fs->files);
 }
 
-static struct file *file_new(struct fs *fs, struct inode *i, struct inode *priv, bool writer)
+static struct file *file_new(fuse_req_t req, struct inode *i, struct inode *priv, bool writer)
 {
+	struct fs *fs = fs_of(req);
 	struct file *f = calloc(1, sizeof(*f));
+	pid_t pid = 0;
 
 	if (!f)
 		return NULL;
@@ -231,7 +233,7 @@ static struct file *file_new(struct fs *fs, struct inode *i, struct inode *priv,
 		i->opens++;
 	pthread_mutex_unlock(&fs->lock);
 	if (i->local)
-		local_open(fs, i->local, writer);
+		local_open(fs, i->local, writer, proc_tgid(fuse_req_ctx(req)->pid, &pid) ? 0 : pid);
 	return f;
 }
 
@@ -275,6 +277,31 @@ static int check_open(fuse_req_t req, struct place *p)
 	return r;
 }
 
+/* Another process writes on it, and it is of those that only one may (classify_single()). */
+static bool taken(fuse_req_t req, struct place *p)
+{
+	struct fs *fs = fs_of(req);
+	const char *slash;
+	bool yes = false;
+	pid_t pid;
+
+	pthread_mutex_lock(&fs->lock);
+	slash = strrchr(p->path, '/');
+	slash = slash ? slash + 1 : p->path;
+	yes = classify_single(slash, strlen(slash));
+	pthread_mutex_unlock(&fs->lock);
+	if (!yes || proc_tgid(fuse_req_ctx(req)->pid, &pid))
+		return false;
+	yes = false;
+	pthread_mutex_lock(&fs->lock);
+	if (p->local && p->local->writers && p->local->user != pid)
+		yes = true;
+	for (struct session *s = p->sessions; s && !yes; s = s->next)
+		yes = s->opens && s->who.pid != pid;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
 static void reply_open(fuse_req_t req, struct file *f, struct fuse_file_info *fi)
 {
 	fi->fh = (uintptr_t)f;
@@ -285,7 +312,6 @@ static void reply_open(fuse_req_t req, struct file *f, struct fuse_file_info *fi
 /* A write handle on the private inode `priv`; the kernel named `i`. */
 static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, struct fuse_file_info *fi)
 {
-	struct fs *fs = fs_of(req);
 	struct file *f;
 	int r = session_set_flags(priv->session, fi->flags);
 
@@ -293,7 +319,7 @@ static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, st
 		reply_error(req, r);
 		return;
 	}
-	f = file_new(fs, i, priv, true);
+	f = file_new(req, i, priv, true);
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -345,11 +371,51 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 		inode_unref(fs, priv);
 		return;
 	}
-	r = ledger_errno(check_open(req, i->place));
+	r = taken(req, i->place) ? EBUSY : ledger_errno(check_open(req, i->place));
 	if (!r)
 		r = redirect_done(fs, tid, NULL) ? open_replaced(req, i, fi) : redirect_caller(req, i);
 	if (r)
 		fuse_reply_err(req, r);
+}
+
+/*
+ * LOOKUP showed a process its own handle for the version (session_own_saved()), and now it opens that for reading: the
+ * second walk finds the version itself, whose bytes will not change.
+ */
+static int send_to_version(fuse_req_t req, struct inode *i)
+{
+	struct fs *fs = fs_of(req);
+	struct redirect *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return ENOMEM;
+	rc = lookup_committed(fs, i->place, 0, &r->priv);
+	if (rc) {
+		free(r);
+		return rc == LEDGER_ENOTFOUND ? ESTALE : ledger_errno(rc); /* gone meanwhile: the walk will find out */
+	}
+	r->tid = fuse_req_ctx(req)->pid;
+	r->born = seconds();
+	pthread_mutex_lock(&fs->lock);
+	inode_ref_locked(r->priv);
+	r->priv->nlookup--;
+	r->next = fs->redirects;
+	fs->redirects = r;
+	pthread_mutex_unlock(&fs->lock);
+	return ESTALE;
+}
+
+/* Was this thread sent to a version, and came back without a walk, by /proc/self/fd/N? */
+static bool was_sent(struct fs *fs, pid_t tid, const struct place *p)
+{
+	bool yes = false;
+
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r && !yes; r = r->next)
+		yes = r->tid == tid && r->priv->place == p && r->priv->type == INODE_VERSION;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
 }
 
 /* Somebody reads a handle's own copy: through /proc/self/fd/N, or its maker by the name of a file that is not saved yet. */
@@ -362,7 +428,12 @@ static void open_private_reader(fuse_req_t req, struct inode *i, struct fuse_fil
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
-	f = file_new(fs_of(req), i, i, false);
+	if (!atomic_load(&i->session->created) && !was_sent(fs_of(req), fuse_req_ctx(req)->pid, i->place)) {
+		fuse_reply_err(req, send_to_version(req, i));
+		return;
+	}
+	redirect_done(fs_of(req), fuse_req_ctx(req)->pid, NULL);
+	f = file_new(req, i, i, false);
 
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);
@@ -375,15 +446,19 @@ static void open_private_reader(fuse_req_t req, struct inode *i, struct fuse_fil
 static void open_local(fuse_req_t req, struct inode *i, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
-	bool writer = is_writer(fi->flags);
-	struct file *f;
+	struct file *f = file_new(req, i, NULL, is_writer(fi->flags));
 	int r = 0;
 
-	if (fi->flags & O_TRUNC)
-		r = local_truncate(fs, i->local, 0);
-	f = r ? NULL : file_new(fs, i, NULL, writer);
-	if (!f) {
-		reply_error(req, r ? r : LEDGER_ENOMEM);
+	if (!f)
+		r = ENOMEM;
+	else if (taken(req, i->place)) /* asked when it is open: of two at once the first has it */
+		r = EBUSY;
+	else if (fi->flags & O_TRUNC)
+		r = ledger_errno(local_truncate(fs, i->local, 0));
+	if (r) {
+		if (f)
+			file_close(fs, f);
+		fuse_reply_err(req, r);
 		return;
 	}
 	fi->keep_cache = 1;
@@ -400,7 +475,7 @@ static void open_control(fuse_req_t req, struct inode *i, struct fuse_file_info 
 		fuse_reply_err(req, EPERM);
 		return;
 	}
-	f = file_new(fs, i, NULL, false);
+	f = file_new(req, i, NULL, false);
 	r = f ? control_open(fs, i, &f->value) : LEDGER_ENOMEM;
 	if (r) {
 		file_free(fs, f);
@@ -438,7 +513,8 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		open_private_reader(req, i, fi);
 		return;
 	}
-	f = file_new(fs_of(req), i, NULL, false);
+	redirect_done(fs_of(req), fuse_req_ctx(req)->pid, i);
+	f = file_new(req, i, NULL, false);
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);
 		return;
@@ -567,26 +643,46 @@ static int create(fuse_req_t req, struct inode *dir, const char *name, mode_t mo
 	return r;
 }
 
+static bool creates_taken(fuse_req_t req, struct inode *dir, const char *name)
+{
+	struct place *p;
+	bool yes;
+
+	if (!classify_single(name, strlen(name)) || child_place(fs_of(req), dir, name, &p))
+		return false;
+	yes = taken(req, p);
+	place_unref(fs_of(req), p);
+	return yes;
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = NULL;
 	struct fuse_entry_param e;
 	struct file *f = NULL;
-	int r = create(req, inode_of(fs, parent), name, mode, fi->flags, &i);
+	int r;
+
+	if (creates_taken(req, inode_of(fs, parent), name)) {
+		fuse_reply_err(req, EBUSY);
+		return;
+	}
+	r = create(req, inode_of(fs, parent), name, mode, fi->flags, &i);
 
 	/* The second walk of an open with O_CREAT, if it was one, has ended here: the file it was meant for is gone. */
 	redirect_done(fs, fuse_req_ctx(req)->pid, NULL);
 	if (!r)
 		r = fill_entry(fs, i, &e);
 	if (!r) {
-		f = file_new(fs, i, i->type == INODE_PRIVATE ? i : NULL, true);
+		f = file_new(req, i, i->type == INODE_PRIVATE ? i : NULL, true);
 		r = f ? 0 : LEDGER_ENOMEM;
 	}
-	if (r) {
+	if (r || (i->type == INODE_LOCAL && taken(req, i->place))) {
+		if (f)
+			file_close(fs, f);
 		if (i)
 			inode_forget(fs, i, 1);
-		reply_error(req, r);
+		fuse_reply_err(req, r ? ledger_errno(r) : EBUSY);
 		return;
 	}
 	fi->fh = (uintptr_t)f;

@@ -28,6 +28,8 @@ int fill_entry(struct fs *fs, struct inode *i, struct fuse_entry_param *e);
 int child_place(struct fs *fs, struct inode *dir, const char *name, struct place **out);
 
 /* lookup.c */
+/* What the repository has at the place; `tid`: who asks, for session_own_saved() (0: the version for everybody).  A lookup is counted. */
+int lookup_committed(struct fs *fs, struct place *p, pid_t tid, struct inode **out);
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);

@@ -119,6 +119,23 @@ int session_save(struct session *s, const struct who *w);
  */
 int session_save_as(struct session *s, const struct who *w, const struct hold *to);
 
+/* Has the handle something that is not saved? */
+bool session_is_dirty(struct session *s);
+
+/* Has the key another value than the handle goes on from, and nothing keeps the handle from taking that over? */
+bool session_is_behind(struct session *s);
+
+/* Takes the key's newest value over, unless something is unsaved.  Did the handle's bytes change? */
+bool session_refresh(struct session *s);
+
+/*
+ * The private inode of a handle of the process of `tid` that goes on from `e`, the value that the place has now, with nothing
+ * unsaved, while its fstat(2) tells another number than the version's stat(2): to be shown to that process in its stead, because
+ * programs that compare the two (sqlite, before it writes) take a difference for a file that was replaced under them.
+ * A reference for the caller, or NULL.
+ */
+struct inode *session_own_saved(struct fs *fs, struct place *p, const struct ledger_entry *e, pid_t tid);
+
 /* FLUSH: one descriptor was closed by the caller of `req`.  0 or a ledger error for close(2). */
 int session_flush(struct session *s, fuse_req_t req);
 

@@ -24,6 +24,8 @@ static int set_size(fuse_req_t req, struct inode *i, uint64_t size, struct fuse_
 	if (!s)
 		return redirect_caller(req, i);
 	alone = !fi && redirect_done(fs, fuse_req_ctx(req)->pid, i);
+	if (!fi && !alone && !atomic_load(&s->created))
+		return redirect_caller(req, i); /* by the name: LOOKUP showed the handle for the key */
 	r = session_truncate(s, size);
 	if (!r && alone) {
 		who_from_req(&w, req);
@@ -42,7 +44,7 @@ static int set_version_kind(fuse_req_t req, struct inode *i, enum ledger_kind ki
 	int r;
 
 	pthread_mutex_lock(&fs->lock);
-	r = i->kind == kind || i->kind == LEDGER_LINK || i->superseded || i->unlinked;
+	r = i->type == INODE_VERSION && (i->kind == kind || i->kind == LEDGER_LINK || i->superseded || i->unlinked);
 	pthread_mutex_unlock(&fs->lock);
 	if (r)
 		return 0;
@@ -68,11 +70,11 @@ static int set_mode(fuse_req_t req, struct inode *i, mode_t mode, struct fuse_fi
 	enum ledger_kind kind = mode & 0111 ? LEDGER_EXEC : LEDGER_FILE;
 	struct session *s = session_of(i, fi);
 
-	if (s)
+	if (s && (fi || atomic_load(&s->created)))
 		session_set_kind(s, kind);
 	else if (i->type == INODE_LOCAL)
 		local_set(i->local, &kind, NULL);
-	else if (i->type == INODE_VERSION)
+	else if (i->type == INODE_VERSION || i->type == INODE_PRIVATE)
 		return set_version_kind(req, i, kind);
 	return 0;
 }
@@ -86,20 +88,38 @@ static int set_owner(struct fs *fs, const struct stat *attr, int to_set)
 	return 0;
 }
 
-/* The time holds for the value that is there now, while mounted. */
-static void remember_time(struct fs *fs, struct inode *i, const struct timespec *t)
+/* The time holds for the value that is there now, while mounted.  `only`: if it is that one; NULL: whatever it is. */
+static void remember_time(struct fs *fs, struct inode *i, const struct ledger_oid *only, const struct timespec *t)
 {
 	struct ledger_entry e;
 	char *ns, *path;
 
-	if (fs_resolve(fs, i->place, NULL, &e) || place_name(fs, i->place, &ns, &path))
+	if (fs_resolve(fs, i->place, NULL, &e) || (only && !ledger_oid_eq(only, &e.oid)) || place_name(fs, i->place, &ns, &path))
 		return;
 	times_set(fs, ns, path, &e.oid, t);
 	free(ns);
 	free(path);
 	pthread_mutex_lock(&fs->lock);
-	i->mtime = *t;
+	for (struct inode *v = i->place->inodes; v; v = v->next) {
+		if (v->type == INODE_DIR || (v->type == INODE_VERSION && ledger_oid_eq(&v->blob, &e.oid)))
+			v->mtime = *t;
+	}
 	pthread_mutex_unlock(&fs->lock);
+}
+
+/* A handle's time goes with its next save; one with nothing to save has the key's. */
+static void set_session_time(struct fs *fs, struct inode *i, struct session *s, const struct timespec *t)
+{
+	struct ledger_oid base;
+	bool dirty;
+
+	session_set_mtime(s, t);
+	pthread_mutex_lock(&s->lock);
+	dirty = s->dirty || s->base_absent;
+	base = s->base;
+	pthread_mutex_unlock(&s->lock);
+	if (!dirty && !fs->readonly)
+		remember_time(fs, i, &base, t);
 }
 
 static void set_mtime(fuse_req_t req, struct inode *i, const struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -111,11 +131,11 @@ static void set_mtime(fuse_req_t req, struct inode *i, const struct stat *attr, 
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		clock_gettime(CLOCK_REALTIME, &t);
 	if (s)
-		session_set_mtime(s, &t);
+		set_session_time(fs, i, s, &t);
 	else if (i->type == INODE_LOCAL)
 		local_set(i->local, NULL, &t);
 	else if (i->type == INODE_DIR || (i->type == INODE_VERSION && !i->superseded))
-		remember_time(fs, i, &t);
+		remember_time(fs, i, NULL, &t);
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
