@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""How the cost grows: with the number of keys in a namespace, with the length of its history, with the size of a value."""
+import os
+import random
+import subprocess
+import time
+
+from peers import ENV, Mount
+
+
+def key_path(layout, n):
+    return "k%d" % n if layout == "flat" else "d%d/k%d" % (n // 1000, n % 1000)
+
+
+def fast_import(repo, write):
+    if not os.path.exists(repo):
+        subprocess.run(["git", "init", "-q", "--bare", repo], check=True, env=ENV)
+    p = subprocess.Popen(["git", "--git-dir=" + repo, "fast-import", "--quiet", "--done", "--depth=20"], stdin=subprocess.PIPE, env=ENV)
+    write(p.stdin)
+    p.stdin.write(b"done\n")
+    p.stdin.close()
+    if p.wait():
+        raise RuntimeError("git fast-import failed")
+
+
+def commit_head(n, message):
+    text = "%s\n\nKV-Version: %d\n" % (message, n)
+    return ("commit refs/kv/bench\ncommitter b <b@b> %d +0000\ndata %d\n%s" % (1700000000 + n, len(text), text)).encode()
+
+
+def make_keys(repo, layout, keys, size):
+    def write(f):
+        f.write(commit_head(1, "set many keys"))
+        for n in range(keys):
+            value = ("%d " % n + "v" * size)[:size]
+            f.write(("M 100644 inline %s\ndata %d\n%s\n" % (key_path(layout, n), size, value)).encode())
+    fast_import(repo, write)
+
+
+def make_history(repo, commits, keys, size):
+    def write(f):
+        for n in range(1, commits + 1):
+            value = ("%d " % n + "v" * size)[:size]
+            f.write(commit_head(n, "set k%d" % (n % keys)))
+            f.write(("M 100644 inline k%d\ndata %d\n%s\n" % (n % keys, size, value)).encode())
+    fast_import(repo, write)
+
+
+def timed(fn, items):
+    """Microseconds of each, median."""
+    t = []
+    for i in items:
+        a = time.perf_counter()
+        fn(i)
+        t.append((time.perf_counter() - a) * 1e6)
+    t.sort()
+    return t[len(t) // 2]
+
+
+def read_whole(path):
+    fd = os.open(path, os.O_RDONLY)
+    os.read(fd, 1 << 20)
+    os.close(fd)
+
+
+def known(at, layout, keys):
+    """Lists and stats every key; microseconds per entry of both."""
+    dirs = [at] if layout == "flat" else [at + "/d%d" % d for d in range((keys + 999) // 1000)]
+    a = time.perf_counter()
+    names = [(d, os.listdir(d)) for d in dirs]
+    b = time.perf_counter()
+    n = 0
+    for d, entries in names:
+        for e in entries:
+            os.stat(d + "/" + e)
+            n += 1
+    return (b - a) * 1e6 / n, (time.perf_counter() - b) * 1e6 / n
+
+
+def reads_of_keys(exe, repo, at, layout, keys):
+    """Of a fresh mount, whose caches are empty: cold then hot reads, listing, stat, and memory for each key that is known."""
+    m = Mount(exe, repo, at)
+    try:
+        some = [m.where + "/" + key_path(layout, n) for n in random.Random(1).sample(range(keys), min(keys, 500))]
+        cold, hot = timed(read_whole, some), timed(read_whole, some)
+        before = m.rss()
+        listing, stat = known(m.where, layout, keys)
+        return {"cold read us": cold, "hot read us": hot, "readdir us per entry": listing, "stat us": stat,
+                "bytes per known key": max(0, m.rss() - before) / keys}
+    finally:
+        m.end()
+
+
+def disk_use(repo):
+    size = files = 0
+    for d, _, names in os.walk(repo):
+        for n in names:
+            try:
+                size += os.lstat(os.path.join(d, n)).st_blocks * 512
+                files += 1
+            except FileNotFoundError:
+                pass
+    return size, files
+
+
+def copy_speed(path, megabytes):
+    """MB/s of writing that much and fsync, as `cp` and `sync FILE` do."""
+    chunk = os.urandom(1 << 20)
+    t = time.perf_counter()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for i in range(megabytes):
+        os.write(fd, chunk[i:] + chunk[:i])
+    os.fsync(fd)
+    os.close(fd)
+    return megabytes / (time.perf_counter() - t)
