@@ -30,4 +30,11 @@ static inline struct session *session_of(const struct inode *i, const struct fus
 	return i->type == INODE_PRIVATE ? i->session : NULL;
 }
 
+/* One open of `i` by the caller; `priv` is the write handle's private inode, NULL for readers.  NULL: out of memory. */
+struct file *file_new(fuse_req_t req, struct inode *i, struct inode *priv, bool writer);
+/* Frees one that was never open, or is no more; NULL is fine. */
+void file_free(struct fs *fs, struct file *f);
+/* The last descriptor is gone: a session is released. */
+void file_close(struct fs *fs, struct file *f);
+
 #endif

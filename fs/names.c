@@ -106,11 +106,6 @@ static char *namespace_name(struct fs *fs, struct inode *dir, const char *name)
 	return ns;
 }
 
-static bool holds_namespaces(const struct inode *dir)
-{
-	return dir->type == INODE_ROOT || dir->type == INODE_PREFIX;
-}
-
 static int mkdir_namespace(fuse_req_t req, struct inode *dir, const char *name, struct inode **out)
 {
 	struct fs *fs = fs_of(req);

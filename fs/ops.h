@@ -27,6 +27,12 @@ int fill_entry(struct fs *fs, struct inode *i, struct fuse_entry_param *e);
  */
 int child_place(struct fs *fs, struct inode *dir, const char *name, struct place **out);
 
+/* Is it the root or a prefix: a directory of namespaces? */
+static inline bool holds_namespaces(const struct inode *dir)
+{
+	return dir->type == INODE_ROOT || dir->type == INODE_PREFIX;
+}
+
 /* lookup.c */
 /* What the repository has at the place; `tid`: who asks, for session_own_saved() (0: the version for everybody).  A lookup is counted. */
 int lookup_committed(struct fs *fs, struct place *p, pid_t tid, struct inode **out);
@@ -36,10 +42,29 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readlink(fuse_req_t req, fuse_ino_t ino);
 void op_statfs(fuse_req_t req, fuse_ino_t ino);
-/* open.c */
+/* open.c, create.c, file.c */
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* May the caller start to write the key at all?  Told at open already (SPEC 6.4).  0 or a ledger error. */
+int check_open(fuse_req_t req, struct place *p);
+/* Another process writes on it, and it is of those that only one may (classify_single()). */
+bool open_is_taken(fuse_req_t req, struct place *p);
+/* redirect.c */
+/* A private inode with a session on `base` (NULL: nothing) for the caller; one reference.  0 or a ledger error. */
+int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base, struct inode **out);
+/* The key as it is now is the base of what the caller will write.  EISDIR, and what a look at it gives. */
+int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *there);
+/* Did this thread's last OPEN of the place end in a redirect that no LOOKUP has used up?  Its inode, referenced, or NULL. */
+struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p);
+/*
+ * LOOKUP showed a process its own handle for the version (session_own_saved()), and now it opens that for reading: the
+ * second walk finds the version itself, whose bytes will not change.
+ As redirect_caller().
+ */
+int redirect_to_version(fuse_req_t req, struct inode *i);
+/* Was this thread sent to a version, and came back without a walk, by /proc/self/fd/N? */
+bool redirect_was_to_version(struct fs *fs, pid_t tid, const struct place *p);
 /* For truncate(2) by path: sends the caller through LOOKUP to a private inode of its own.  ESTALE for the reply, or a positive errno. */
 int redirect_caller(fuse_req_t req, struct inode *i);
 /* The private inode that the caller's LOOKUP of the place is to get, with a kernel lookup counted, or NULL. */

@@ -374,11 +374,6 @@ static int rename_namespace(fuse_req_t req, struct inode *dir, const char *name,
 	return ledger_errno(r);
 }
 
-static bool holds_namespaces(const struct inode *dir)
-{
-	return dir->type == INODE_ROOT || dir->type == INODE_PREFIX;
-}
-
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name, unsigned flags)
 {
 	struct fs *fs = fs_of(req);

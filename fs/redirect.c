@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Redirects: how an open for writing, or truncate(2) by path, is sent through LOOKUP to a private inode (open.c has the
+ * story).  One is noted per thread and place, from the request that was answered ESTALE until the one that reaches the
+ * inode.
+ */
+#include "file.h"
+#include "ops.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Redirects that nobody came for (the caller was killed in between) are dropped after so many seconds. */
+#define REDIRECT_SECONDS 60
+
+static time_t seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+/* Takes those out that `match` says (or are too old), and gives them to the caller as a list. */
+static struct redirect *pull_locked(struct fs *fs, pid_t tid, const struct inode *priv, const struct place *place)
+{
+	struct redirect *out = NULL, *r;
+	time_t now = seconds();
+
+	for (struct redirect **slot = &fs->redirects; (r = *slot);) {
+		bool mine = r->tid == tid && (priv ? r->priv == priv : !place || r->priv->place == place);
+
+		if (!mine && now - r->born < REDIRECT_SECONDS) {
+			slot = &r->next;
+			continue;
+		}
+		*slot = r->next;
+		r->next = out;
+		out = r;
+	}
+	return out;
+}
+
+/* Frees a list; returns whether one of it was for `tid`. */
+static bool drop_list(struct fs *fs, struct redirect *list, pid_t tid)
+{
+	bool mine = false;
+
+	while (list) {
+		struct redirect *r = list;
+
+		list = r->next;
+		mine = mine || r->tid == tid;
+		inode_unref(fs, r->priv);
+		free(r);
+	}
+	return mine;
+}
+
+bool redirect_done(struct fs *fs, pid_t tid, struct inode *priv)
+{
+	struct redirect *list;
+
+	pthread_mutex_lock(&fs->lock);
+	list = pull_locked(fs, tid, priv, NULL);
+	pthread_mutex_unlock(&fs->lock);
+	return drop_list(fs, list, tid);
+}
+
+struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char *path)
+{
+	struct inode *found = NULL;
+
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r && !found; r = r->next) {
+		if (r->tid == tid && !r->moved && strcmp(r->priv->place->ns, ns) == 0 &&
+		    strcmp(r->priv->place->path, path) == 0)
+			found = r->priv;
+	}
+	if (found)
+		found->nlookup++;
+	pthread_mutex_unlock(&fs->lock);
+	return found;
+}
+
+void redirects_free(struct fs *fs)
+{
+	struct redirect *list = fs->redirects;
+
+	fs->redirects = NULL;
+	drop_list(fs, list, 0);
+}
+
+int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base, struct inode **out)
+{
+	struct fs *fs = fs_of(req);
+	struct inode *priv = inode_new(fs, p, INODE_PRIVATE);
+	int r;
+
+	if (!priv)
+		return LEDGER_ENOMEM;
+	r = session_new(fs, priv, base, req);
+	if (r) {
+		inode_unref(fs, priv);
+		return r;
+	}
+	*out = priv;
+	return 0;
+}
+
+struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p)
+{
+	struct redirect *list;
+	struct inode *priv = NULL;
+
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r; r = r->next) {
+		if (r->tid == tid && r->priv->place == p && r->priv->type == INODE_PRIVATE) {
+			priv = r->priv;
+			inode_ref_locked(priv);
+			break;
+		}
+	}
+	list = pull_locked(fs, tid, NULL, NULL);
+	pthread_mutex_unlock(&fs->lock);
+	drop_list(fs, list, tid);
+	return priv;
+}
+
+int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *there)
+{
+	int r = fs_resolve(fs, p, NULL, e);
+
+	*there = r == 0;
+	if (r == LEDGER_ENOTFOUND || r == LEDGER_ENOTDIR)
+		return 0;
+	if (!r && e->kind == LEDGER_DIR)
+		return LEDGER_EISDIR;
+	return r;
+}
+
+int redirect_caller(fuse_req_t req, struct inode *i)
+{
+	struct fs *fs = fs_of(req);
+	struct redirect *r = calloc(1, sizeof(*r));
+	struct ledger_entry base;
+	bool there;
+	int rc;
+
+	if (!r)
+		return ENOMEM;
+	rc = current_base(fs, i->place, &base, &there);
+	if (!rc && !there && i->type != INODE_PRIVATE) {
+		free(r);
+		return ESTALE; /* gone meanwhile: the walk will find out */
+	}
+	if (!rc)
+		rc = new_private(req, i->place, there ? &base : NULL, &r->priv);
+	if (rc) {
+		free(r);
+		return ledger_errno(rc);
+	}
+	r->tid = fuse_req_ctx(req)->pid;
+	r->born = seconds();
+	pthread_mutex_lock(&fs->lock);
+	r->next = fs->redirects;
+	fs->redirects = r;
+	pthread_mutex_unlock(&fs->lock);
+	return ESTALE;
+}
+
+int redirect_to_version(fuse_req_t req, struct inode *i)
+{
+	struct fs *fs = fs_of(req);
+	struct redirect *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return ENOMEM;
+	rc = lookup_committed(fs, i->place, 0, &r->priv);
+	if (rc) {
+		free(r);
+		return rc == LEDGER_ENOTFOUND ? ESTALE : ledger_errno(rc); /* gone meanwhile: the walk will find out */
+	}
+	r->tid = fuse_req_ctx(req)->pid;
+	r->born = seconds();
+	pthread_mutex_lock(&fs->lock);
+	inode_ref_locked(r->priv);
+	r->priv->nlookup--;
+	r->next = fs->redirects;
+	fs->redirects = r;
+	pthread_mutex_unlock(&fs->lock);
+	return ESTALE;
+}
+
+bool redirect_was_to_version(struct fs *fs, pid_t tid, const struct place *p)
+{
+	bool yes = false;
+
+	pthread_mutex_lock(&fs->lock);
+	for (struct redirect *r = fs->redirects; r && !yes; r = r->next)
+		yes = r->tid == tid && r->priv->place == p && r->priv->type == INODE_VERSION;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
