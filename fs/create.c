@@ -144,7 +144,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	struct file *f = NULL;
 	int r;
 
-	if (creates_open_is_taken(req, inode_of(fs, parent), name)) {
+	if (creates_taken(req, inode_of(fs, parent), name)) {
 		fuse_reply_err(req, EBUSY);
 		return;
 	}

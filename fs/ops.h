@@ -59,8 +59,7 @@ int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *t
 struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p);
 /*
  * LOOKUP showed a process its own handle for the version (session_own_saved()), and now it opens that for reading: the
- * second walk finds the version itself, whose bytes will not change.
- As redirect_caller().
+ * second walk finds the version itself, whose bytes will not change.  Returns as redirect_caller().
  */
 int redirect_to_version(fuse_req_t req, struct inode *i);
 /* Was this thread sent to a version, and came back without a walk, by /proc/self/fd/N? */
