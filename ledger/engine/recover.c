@@ -174,13 +174,30 @@ static int keep(struct recovery *rc, struct obj *o)
 	return 0;
 }
 
+/*
+ * Is the object of a record there already?  A base that a pack lent is kept from now on: the pack may be a small one of
+ * another dead owner, which goes when that one's records are in the recovered pack.
+ */
+static bool have_already(struct recovery *rc, const struct ledger_oid *oid, int *r)
+{
+	struct obj *o = gen_find(rc->gen, oid);
+
+	*r = 0;
+	if (o && o->on_disk) {
+		*r = keep(rc, o);
+		o->on_disk = *r != 0;
+	}
+	return o != NULL;
+}
+
 static int load_object(void *arg, enum store_type type, const struct ledger_oid *oid, const void *data, size_t len)
 {
 	struct recovery *rc = arg;
 	struct ledger_oid have;
+	int r = 0;
 
-	if (rc->skip || gen_find(rc->gen, oid))
-		return 0;
+	if (rc->skip || have_already(rc, oid, &r))
+		return r;
 	sha_object(type, data, len, &have);
 	if (!ledger_oid_eq(&have, oid))
 		return mismatch(rc, oid);
@@ -202,7 +219,10 @@ static int find_base(struct recovery *rc, const struct ledger_oid *oid, struct o
 	/* In the map only: it is on the disk already. */
 	*out = gen_add(rc->gen, STORE_TREE, oid, buf.data, buf.len);
 	free(buf.data);
-	return *out ? 0 : LEDGER_ENOMEM;
+	if (!*out)
+		return LEDGER_ENOMEM;
+	(*out)->on_disk = true;
+	return 0;
 }
 
 /* A base at the end of a full chain starts a new one. */
@@ -247,10 +267,10 @@ static int load_splice(void *arg, const struct ledger_oid *oid, const struct led
 {
 	struct recovery *rc = arg;
 	struct obj *b, *o = NULL;
-	int r;
+	int r = 0;
 
-	if (rc->skip || gen_find(rc->gen, oid))
-		return 0;
+	if (rc->skip || have_already(rc, oid, &r))
+		return r;
 	r = find_base(rc, base, &b);
 	if (r < 0)
 		return r;
