@@ -23,6 +23,8 @@ static const struct {
 	{NAME_SCRATCH, "*-journal"},        /* SQLite's rollback journal: every commit is a whole database, it needs none */
 	{NAME_SCRATCH, "*-mj??????9??"},    /* and that of several databases at once */
 	{NAME_SCRATCH, "*-shm"},            /* the index of its write-ahead log */
+	{NAME_SCRATCH, ".~tmp~"},           /* rsync --delay-updates: a directory */
+	{NAME_SCRATCH, ".rsync-partial"},   /* rsync --partial-dir, as its manual calls it: a directory */
 	{NAME_PASSING, "sed??????"},        /* sed -i */
 	{NAME_PASSING, "XX??????"},         /* perl -i: its template XXXXXXXX, of which mkstemp fills six */
 	{NAME_PASSING, "*.o??????"},        /* patch: its output */
@@ -39,6 +41,10 @@ static const struct {
 	{NAME_PASSING, "tmp_rev_??????"},   /* reverse indexes, */
 	{NAME_PASSING, ".tmp-*"},           /* repacked packs, */
 	{NAME_PASSING, "*.tmp"},
+#define D "[0-9]"
+	{NAME_PASSING, "*." D D D D D D D D D},   /* npm's write-file-atomic: a hash of nine ... */
+	{NAME_PASSING, "*." D D D D D D D D D D}, /* ... or ten digits (shorter ones are rare) */
+#undef D
 	{NAME_PASSING, "*.vsctmp"},       /* code's atomic save */
 	{NAME_SCRATCH, "*___jb_tmp___"},  /* JetBrains' safe write: the new value, ... */
 	{NAME_SCRATCH, "*___jb_old___"},  /* ... and the old one for a moment */
@@ -141,17 +147,28 @@ int classify_passing(void *classify, const char *value)
 	return configure(&((struct classify *)classify)->passing, value);
 }
 
+/* Length of the pattern's first element if that takes the byte, else 0. */
+static size_t one(const char *pattern, char byte)
+{
+	static const char digit[] = "[0-9]";
+
+	if (strncmp(pattern, digit, sizeof(digit) - 1) == 0)
+		return byte >= '0' && byte <= '9' ? sizeof(digit) - 1 : 0;
+	return *pattern && (*pattern == '?' || *pattern == byte);
+}
+
 /* Linear: only the last `*` ever needs another try, because the ones before it can keep their shortest match. */
 bool classify_match(const char *pattern, const char *name, size_t len)
 {
 	const char *end = name + len, *star = NULL, *from = NULL;
+	size_t used;
 
 	while (name < end) {
 		if (*pattern == '*') {
 			star = pattern++;
 			from = name;
-		} else if (*pattern && (*pattern == '?' || *pattern == *name)) {
-			pattern++;
+		} else if ((used = one(pattern, *name))) {
+			pattern += used;
 			name++;
 		} else if (star) {
 			pattern = star + 1;
@@ -191,5 +208,7 @@ enum name_class classify_name(const struct classify *c, const char *name, size_t
 {
 	if (on(&c->scratch, name, len))
 		return NAME_SCRATCH;
+	if (classify_single(name, len)) /* a log of transactions must be durable at its fsync; a passing file is not */
+		return NAME_KEY;
 	return on(&c->passing, name, len) ? NAME_PASSING : NAME_KEY;
 }

@@ -114,6 +114,7 @@ struct fs {
 	struct redirect *redirects; /* fs.lock */
 	void *touched; /* times.c: a search tree; fs.lock */
 	struct local *locals; /* all local files; fs.lock */
+	unsigned scratch_dirs; /* of them linked directories; fs.lock */
 	struct file *files;   /* all open files; fs.lock */
 	struct dir *opendirs; /* all open directories; fs.lock */
 	_Atomic uint64_t next_ino;

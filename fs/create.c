@@ -10,8 +10,11 @@
 static int check_parent(struct fs *fs, struct inode *dir)
 {
 	struct ledger_entry e;
-	int r = fs_resolve(fs, dir->place, NULL, &e);
+	int r;
 
+	if (local_is_dir(fs, dir->place))
+		return 0;
+	r = fs_resolve(fs, dir->place, NULL, &e);
 	return r ? r : e.kind == LEDGER_DIR ? 0 : LEDGER_ENOTDIR;
 }
 
@@ -86,8 +89,7 @@ static int create_held(fuse_req_t req, const struct hold *h, mode_t mode, int fl
 	struct place *p = h->place;
 	struct local *l = local_at(fs, p);
 	struct ledger_entry base;
-	const char *slash = strrchr(h->path, '/'), *name = slash ? slash + 1 : h->path;
-	enum name_class class = classify_name(fs->classify, name, strlen(name));
+	enum name_class class = local_class(fs, h->ns, h->path);
 	bool hidden = l && l->type == LOCAL_GONE, there;
 	int r;
 

@@ -137,7 +137,7 @@ static void add_locals(struct fs *fs, struct dir *d)
 			continue;
 		name = direct_child(d->path, l->place->path);
 		if (name)
-			add_name(d, name, l->ino, l->kind == LEDGER_LINK ? S_IFLNK : S_IFREG);
+			add_name(d, name, l->ino, l->dir ? S_IFDIR : l->kind == LEDGER_LINK ? S_IFLNK : S_IFREG);
 	}
 	pthread_mutex_unlock(&fs->lock);
 }
@@ -157,7 +157,7 @@ static int load_tree(struct fs *fs, struct inode *i, struct dir *d)
 		r = LEDGER_ENOTDIR;
 	if (!r)
 		r = named_object(ledger_tree_get(fs->ledger, &e.oid, &d->tree));
-	if (!r)
+	if (!r || r == LEDGER_ENOTFOUND)
 		add_locals(fs, d);
 	/* A directory that was removed under its reader is empty. */
 	return r == LEDGER_ENOTFOUND || r == LEDGER_ENOTDIR ? 0 : r;

@@ -300,6 +300,8 @@ static int dir_stat(struct fs *fs, struct inode *i, struct stat *st)
 		st->st_nlink = 0;
 		return 0;
 	}
+	if (local_is_dir(fs, i->place))
+		return 0;
 	if (place_name(fs, i->place, &ns, &path))
 		return LEDGER_ENOMEM;
 	r = ledger_tip(fs->ledger, ns, &tip);

@@ -39,6 +39,57 @@ struct local *local_new(struct fs *fs, struct place *p, enum local_type type, co
 	return l;
 }
 
+struct local *local_new_dir(struct fs *fs, struct place *p, const struct who *w)
+{
+	enum ledger_kind kind = LEDGER_DIR;
+	struct local *l = local_new(fs, p, LOCAL_SCRATCH, w);
+
+	if (!l)
+		return NULL;
+	local_set(l, &kind, NULL);
+	pthread_mutex_lock(&fs->lock);
+	l->dir = true;
+	fs->scratch_dirs++;
+	pthread_mutex_unlock(&fs->lock);
+	return l;
+}
+
+bool local_is_dir(struct fs *fs, const struct place *p)
+{
+	bool yes;
+
+	pthread_mutex_lock(&fs->lock);
+	yes = p->local && p->local->dir;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
+/* Is one of the directories above a scratch directory? */
+static bool in_scratch_dir(struct fs *fs, const char *ns, const char *path)
+{
+	char *dir = strdup(path), *slash;
+	bool yes = false;
+
+	pthread_mutex_lock(&fs->lock);
+	while (dir && fs->scratch_dirs && !yes && (slash = strrchr(dir, '/'))) {
+		struct place *p;
+
+		*slash = '\0';
+		p = place_find_locked(fs, ns, dir);
+		yes = p && p->local && p->local->dir;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	free(dir);
+	return yes;
+}
+
+enum name_class local_class(struct fs *fs, const char *ns, const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	return slash && in_scratch_dir(fs, ns, path) ? NAME_SCRATCH : classify_name(fs->classify, name, strlen(name));
+}
+
 void local_unref_locked(struct fs *fs, struct local *l)
 {
 	struct local **slot;
@@ -105,6 +156,7 @@ static void unlink_locked(struct fs *fs, struct local *l)
 		return;
 	l->place->local = NULL;
 	l->linked = false;
+	fs->scratch_dirs -= l->dir;
 	l->due = 0;
 	local_unref_locked(fs, l);
 }

@@ -2,7 +2,8 @@
 /*
  * Local files: what editors and tools keep beside a key for a moment (SPEC 5.4).  They live in the mount alone.
  *
- *  - scratch: a new file of a name that nobody gives to a key; never committed;
+ *  - scratch: a new file of a name that nobody gives to a key; never committed.  So is a new directory of such a name (rsync's
+ *    .~tmp~), and whatever is made in it;
  *  - passing: a new file of a name that a key might have; committed when it is still there LOCAL_STAY_MS after its last
  *    close, by the janitor thread, and at unmount;
  *  - gone: a key that was renamed to a scratch name, as editors make their backups.  The key is hidden at once; its
@@ -30,6 +31,7 @@ struct local {
 	uint64_t due;	    /* monotonic milliseconds when the janitor takes it; 0: not yet; fs.lock */
 	enum local_type type; /* fs.lock */
 	uint64_t ino;	    /* constant */
+	bool dir;	    /* a scratch directory; fs.lock */
 
 	pthread_mutex_t lock;
 	struct spool *bytes;  /* lock */
@@ -55,6 +57,12 @@ void local_stop(struct fs *fs);
  * NULL: out of memory.
  */
 struct local *local_new(struct fs *fs, struct place *p, enum local_type type, const struct who *w);
+/* The same for a directory, which is scratch. */
+struct local *local_new_dir(struct fs *fs, struct place *p, const struct who *w);
+/* Is the place a scratch directory? */
+bool local_is_dir(struct fs *fs, const struct place *p);
+/* What a new file at the place would be: by its name, and by the directory that it is in. */
+enum name_class local_class(struct fs *fs, const char *ns, const char *path);
 void local_unref_locked(struct fs *fs, struct local *l);
 void local_unref(struct fs *fs, struct local *l);
 /* The one at the place, if any, with a reference. */

@@ -138,10 +138,23 @@ static int mkdir_namespace(fuse_req_t req, struct inode *dir, const char *name, 
 	return r;
 }
 
+static int mkdir_scratch(fuse_req_t req, struct place *p)
+{
+	struct fs *fs = fs_of(req);
+	struct local *l;
+	struct who w;
+
+	who_from_req(&w, req);
+	l = local_new_dir(fs, p, &w);
+	local_unref(fs, l);
+	return l ? 0 : LEDGER_ENOMEM;
+}
+
 static int mkdir_in(fuse_req_t req, struct inode *dir, const char *name, struct inode **out)
 {
 	struct fs *fs = fs_of(req);
 	struct ledger_edit e = {.op = LEDGER_MKDIR};
+	struct ledger_entry there;
 	struct local *l;
 	struct hold h;
 	int r = hold_child(req, dir, name, &h);
@@ -153,7 +166,9 @@ static int mkdir_in(fuse_req_t req, struct inode *dir, const char *name, struct 
 		r = local_settle_held(fs, l, &h);
 	else if (l)
 		r = LEDGER_EEXISTS;
-	if (!r)
+	if (!r && local_class(fs, h.ns, h.path) == NAME_SCRATCH && fs_resolve(fs, h.place, NULL, &there) != 0)
+		r = mkdir_scratch(req, h.place);
+	else if (!r)
 		r = change_held(req, &h, &e);
 	local_unref(fs, l);
 	if (!r) {
@@ -236,7 +251,13 @@ static int rmdir_in(fuse_req_t req, struct inode *dir, const char *name)
 	if (!r)
 		r = hold_begin(fs, p, true, &h);
 	if (!r) {
-		r = change_held(req, &h, &e);
+		struct local *l = local_at(fs, h.place);
+
+		if (l && local_is_dir(fs, h.place))
+			local_unlink(fs, l);
+		else
+			r = change_held(req, &h, &e);
+		local_unref(fs, l);
 		if (!r)
 			forget_name(fs, h.place);
 		hold_end(fs, &h);
@@ -258,11 +279,10 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 /* --- new entries that are whole at once ------------------------------------------------------------------------------ */
 
 /* The same for a name that is only passing by: emacs locks a file with a symbolic link `.#name`. */
-static int make_local(fuse_req_t req, const struct hold *h, const char *name, enum ledger_kind kind, const char *bytes,
-		      struct inode **out)
+static int make_local(fuse_req_t req, const struct hold *h, enum ledger_kind kind, const char *bytes, struct inode **out)
 {
 	struct fs *fs = fs_of(req);
-	bool scratch = classify_name(fs->classify, name, strlen(name)) == NAME_SCRATCH;
+	bool scratch = local_class(fs, h->ns, h->path) == NAME_SCRATCH;
 	struct local *l;
 	struct who w;
 	int r;
@@ -311,8 +331,8 @@ static int make_entry(fuse_req_t req, struct inode *dir, const char *name, enum 
 	local_unref(fs, l);
 	if (!r && fs_resolve(fs, h.place, NULL, &there) == 0)
 		r = LEDGER_EEXISTS;
-	if (!r && classify_name(fs->classify, name, strlen(name)) != NAME_KEY) {
-		r = make_local(req, &h, name, kind, bytes, out);
+	if (!r && local_class(fs, h.ns, h.path) != NAME_KEY) {
+		r = make_local(req, &h, kind, bytes, out);
 		hold_end(fs, &h);
 		return r;
 	}

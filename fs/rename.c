@@ -196,6 +196,11 @@ static int rename_held(struct fs *fs, struct ends *x)
 {
 	bool from_gone = x->l_from && x->l_from->type == LOCAL_GONE;
 
+	if (local_is_dir(fs, x->to.place))
+		return LEDGER_EISDIR;
+	if (local_is_dir(fs, x->from.place))
+		return -EXDEV; /* mv copies: a scratch directory is no tree that could be committed */
+
 	if (x->l_from && !from_gone)
 		return rename_local(fs, x);
 	if (from_gone || x->r_from == LEDGER_ENOTFOUND)
@@ -207,7 +212,7 @@ static int rename_held(struct fs *fs, struct ends *x)
 	return rename_key(fs, x);
 }
 
-static int rename_file(fuse_req_t req, struct place *from, struct place *to, const char *to_name, unsigned flags)
+static int rename_file(fuse_req_t req, struct place *from, struct place *to, unsigned flags)
 {
 	struct fs *fs = fs_of(req);
 	struct ends x = {.flags = flags};
@@ -216,7 +221,7 @@ static int rename_file(fuse_req_t req, struct place *from, struct place *to, con
 	if (r)
 		return r;
 	who_from_req(&x.who, req);
-	x.to_class = classify_name(fs->classify, to_name, strlen(to_name));
+	x.to_class = local_class(fs, x.to.ns, x.to.path);
 	x.l_from = local_at(fs, from);
 	x.l_to = local_at(fs, to);
 	x.r_from = fs_resolve(fs, from, NULL, &x.e_from);
@@ -292,7 +297,7 @@ static int rename_in(fuse_req_t req, struct inode *dir, const char *name, struct
 	else if (tree)
 		r = rename_tree(req, from, to, flags);
 	else
-		r = rename_file(req, from, to, to_name, flags);
+		r = rename_file(req, from, to, flags);
 out:
 	place_unref(fs, from);
 	place_unref(fs, to);

@@ -42,6 +42,21 @@ static void builtin_names(void **state)
 		{"a.tmp", NAME_PASSING},
 		{".tmp", NAME_PASSING},
 		{"HEAD.lock", NAME_PASSING},
+		{"XXiTAxro", NAME_PASSING},
+		{"Cu9jIOVT", NAME_PASSING},
+		{"zibv20Ek", NAME_PASSING},
+		{"tmp.MqYVvRj93E", NAME_PASSING},
+		{"package.json.2718281828", NAME_PASSING},
+		{"package.json.271828182", NAME_PASSING},
+		{"package.json.27182818", NAME_KEY},
+		{"package.json.271828182x", NAME_KEY},
+		{"f.vsctmp", NAME_PASSING},
+		{"f___jb_tmp___", NAME_SCRATCH},
+		{"f___jb_old___", NAME_SCRATCH},
+		{"base.db-journal", NAME_SCRATCH},
+		{"base.db-shm", NAME_SCRATCH},
+		{"base.db-wal", NAME_KEY},
+		{".~tmp~", NAME_SCRATCH},
 		{"key", NAME_KEY},
 		{"key.txt", NAME_KEY},
 		{".hide", NAME_KEY},
@@ -59,6 +74,15 @@ static void builtin_names(void **state)
 	}
 	assert_int_equal(classify_name(c, "key~more", 4), NAME_SCRATCH); /* length counts, not the NUL */
 	classify_free(c);
+}
+
+static void single_names(void **state)
+{
+	(void)state;
+	assert_true(classify_single("a-wal", 5));
+	assert_true(classify_single("a-shm", 5));
+	assert_false(classify_single("a-walk", 6));
+	assert_false(classify_single("wal", 3));
 }
 
 static void configured_names(void **state)
@@ -102,7 +126,12 @@ static void matching(void **state)
 	assert_true(classify_match("**", "x", 1));
 	assert_false(classify_match("?", "", 0));
 	assert_false(classify_match("", "x", 1));
-	assert_true(classify_match("[x]", "[x]", 3)); /* no brackets, no escapes */
+	assert_true(classify_match("[x]", "[x]", 3)); /* no brackets but one, no escapes */
+	assert_true(classify_match("a[0-9]*", "a7x", 3));
+	assert_false(classify_match("a[0-9]*", "ax7", 3));
+	assert_true(classify_match("*.[0-9][0-9]", "1.2.34", 6));
+	assert_false(classify_match("[0-9]", "[0-9]", 5));
+	assert_false(classify_match("[0-9]", "", 0));
 	assert_false(classify_match("[x]", "x", 1));
 	/* The worst there is stays quadratic. */
 	memset(name, 'a', sizeof(name));
@@ -115,6 +144,7 @@ int main(void)
 		cmocka_unit_test(builtin_names),
 		cmocka_unit_test(configured_names),
 		cmocka_unit_test(matching),
+		cmocka_unit_test(single_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

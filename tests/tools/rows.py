@@ -116,7 +116,7 @@ ROWS = [
     Row("rsync", "--delay-updates", "rsync -a --delay-updates $T/two/ .", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={"a": b"old\n"}, any_order=True),
     Row("rsync", "-aX", "rsync -aX $T/two/ .", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={}, any_order=True),
     Row("rsync", "-aH", "rsync -aH $T/two/ .", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={}, any_order=True),
-    Row("rsync", "--partial-dir, --temp-dir", "mkdir -p $T/rt; rsync -a --partial-dir=.part --temp-dir=$T/rt $T/two/ .", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={}, any_order=True),
+    Row("rsync", "--partial-dir, --temp-dir", "mkdir -p $T/rt; rsync -a --partial-dir=.rsync-partial --temp-dir=$T/rt $T/two/ .", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={}, any_order=True),
     Row("rsync", "--delete", "rsync -a --delete $T/two/ .", {**TWO, "l": b"a"}, ["delete x", "mkdir d", "set a", "set d/b", "symlink l"], start={"x": b"x"}, any_order=True),
     Row("rsync", "out of the mount", "rsync -a ./ $T/rout/; test $(cat $T/rout/f) = old; test -z \"$(rsync -ain ./ $T/rout/)\"", {"f": b"old\n"}, ()),
     Row("tar", "x", "tar -C $T/two -c . | tar -xf -", {**TWO, "l": b"a"}, ["mkdir d", "set a", "set d/b", "symlink l"], start={}, any_order=True),
