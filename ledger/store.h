@@ -65,9 +65,12 @@ void store_unstage(struct store *s, struct ledger_value *v);
 int store_group_begin(struct store *s, struct store_group **out);
 
 /*
- * Takes git's lock of `ref` for the group and reads the ref under it; zero OID: absent.  ELOCKED at once when another
- * holds it (the caller waits and tries again); EEXISTS: a directory/file conflict with another ref; ECORRUPT: symbolic.
- * May wait some milliseconds to let a foreign writer in.  Locking a ref twice in one group is fine.
+ * Makes `ref` the group's and reads it; zero OID: absent.  ELOCKED at once when another holds git's lock of it (the caller
+ * waits and tries again); EEXISTS: a directory/file conflict with another ref; ECORRUPT: symbolic.  Asked again in one
+ * group it gives the value that the group moves the ref to.
+ *
+ * git's lock may be taken as late as in store_group_commit(), which makes sure under it that the ref is still at this
+ * value and fails with ELOCKED otherwise.
  */
 int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *tip);
 
@@ -76,7 +79,7 @@ int store_group_put(struct store_group *g, enum store_type type, const void *dat
 
 /*
  * Adds a tree that is `base` with bytes [off, off+del) replaced by `ins[0..inslen)`: `data[0..len)` is the whole of it.
- * `base` NULL: a tree from nothing.  `oid` is its name, computed by the caller.
+ * `base` NULL: a tree from nothing; else a tree that the store has.  `oid` is its name, computed by the caller.
  */
 int store_group_put_tree(struct store_group *g, const struct ledger_oid *oid, const void *data, size_t len,
 			 const struct ledger_oid *base, size_t off, size_t del, const void *ins, size_t inslen);
@@ -84,13 +87,14 @@ int store_group_put_tree(struct store_group *g, const struct ledger_oid *oid, co
 /* Adds a value (staged or not); keeps a reference until the group ends. */
 int store_group_put_value(struct store_group *g, struct ledger_value *v);
 
-/* The locked `ref` is to move to `to` (zero: to be deleted); the last call for a ref counts.  `why`: the reflog's line. */
+/* The group's `ref` is to move to `to` (zero: to be deleted); the last call for a ref counts.  `why`: the reflog's line. */
 int store_group_move(struct store_group *g, const char *ref, const struct ledger_oid *to, const char *why);
 
 /*
  * Makes all objects and moves of the group durable, then visible, lets go of the locks and frees `g`.  A group may have
  * objects and no move: they are then for stock git to read when it returns (ledger_build()).  On failure none
- * of the moves is visible and `g` is freed too.  store_group_abort(): nothing happened.
+ * of the moves is visible and `g` is freed too.  ELOCKED: somebody else moved a ref of the group, or is about to: build it
+ * again.  store_group_abort(): nothing happened.
  */
 int store_group_commit(struct store_group *g);
 void store_group_abort(struct store_group *g);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 bool store_cut_due(struct store *s, uint64_t now)
 {
@@ -117,6 +118,44 @@ static void move_back(struct store_group *g)
 			store_log(g->s, "%s: could not be moved back: %s", h->name, ledger_errmsg());
 }
 
+#define LOCK_TRIES 10
+
+/* One ref's lock, now that the group is durable; a foreign writer's move takes a millisecond or so. */
+static int lock_one(struct store *s, struct held *h)
+{
+	struct timespec nap = {0, 500000};
+	struct ledger_oid now;
+	int r;
+
+	for (int i = 0;; i++) {
+		r = store_lock_ref(s, h->name, &now);
+		if (r != LEDGER_ELOCKED || i == LOCK_TRIES)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	if (r < 0)
+		return r;
+	h->locked = true;
+	if (ledger_oid_eq(&now, &h->disk))
+		return 0;
+	pthread_mutex_lock(&s->mu);
+	s->eager = true;
+	pthread_mutex_unlock(&s->mu);
+	return ledger_fail(LEDGER_ELOCKED, "%s was moved by another", h->name);
+}
+
+/* The locks of all refs that are to move; ELOCKED: one was moved by somebody else, or is being moved. */
+static int lock_all(struct store_group *g)
+{
+	struct held *h;
+	int r = 0;
+
+	for (h = g->s->held; h && !r; h = h->next)
+		if (h->in_group && h->moved && !h->locked)
+			r = lock_one(g->s, h);
+	return r;
+}
+
 /*
  * All moves, deletions last: a name that goes makes way for no other of the group, but one that comes must be there
  * before its old name is not, so that the commits are never without a ref.
@@ -173,9 +212,11 @@ static void moves_done(struct store_group *g, bool window)
 			continue;
 		h->tip = h->to;
 		memcpy(h->why, h->to_why, sizeof(h->why));
-		if (window)
+		if (window && !h->in_window) {
 			h->in_window = true;
-		else
+			h->since = store_now();
+		}
+		if (!window)
 			h->disk = h->to;
 		tips_set(s, h->name, &h->to);
 	}
@@ -188,7 +229,8 @@ static void prune_deleted(struct store_group *g)
 	for (h = g->s->held; h; h = h->next)
 		if (h->placed && ledger_oid_is_zero(&h->to)) {
 			/* The lock is a file in the directory that is to go. */
-			h->unlocked = reflock_drop(g->s->dirfd, h->name) == 0;
+			if (reflock_drop(g->s->dirfd, h->name) == 0)
+				h->locked = false;
 			reflock_prune_dirs(g->s->dirfd, h->name);
 		}
 }
@@ -213,6 +255,8 @@ static int commit_direct(struct store_group *g)
 	}
 	if (!r)
 		r = sync_foreign(g);
+	if (!r)
+		r = lock_all(g);
 	if (!r)
 		r = place_all(g, !s->nosync);
 	pthread_mutex_lock(&s->mu);
@@ -336,6 +380,8 @@ static int commit_sync(struct store_group *g)
 		r = sync_foreign(g);
 	jr = syncer_wait(s);
 	if (!jr && !r)
+		r = lock_all(g);
+	if (!jr && !r)
 		r = place_all(g, false);
 	if (jr || r) {
 		if (small) {
@@ -373,13 +419,16 @@ static int commit_async(struct store_group *g)
 	r = journal_write(&s->journal, &g->rec);
 	if (r < 0)
 		return r;
+	r = lock_all(g);
+	if (r < 0)
+		return take_back(g, r);
 	pthread_mutex_lock(&s->mu);
 	append(g);
 	moves_done(g, true);
 	pthread_cond_signal(&s->pub_cond);
 	now = store_now();
 	for (h = s->held; h; h = h->next)
-		if (h->in_group && now - h->since >= HOLD_MS) {
+		if (h->in_group && h->in_window && now - h->since >= HOLD_MS) {
 			/* Durable and acknowledged whatever comes of it: the publisher's error is for the next group. */
 			h->in_group = false;
 			publisher_flush(s);

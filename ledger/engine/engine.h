@@ -43,27 +43,30 @@
 #define CUT_QUIET_MS 5000 /* a small one neither */
 #define WINDOW_MS 5	  /* async: from the first acknowledgement to its publication */
 #define HOLD_MS 50	  /* async: a ref's lock is let go at least so often */
-#define GAP_MS 15	  /* how long a foreign process that shows up has the refs to itself */
 #define UPKEEP_EVERY 16	  /* checkpoints */
 #define UPKEEP_MANY 32	  /* packs that make a process of few commits merge them at its end */
-#define POLITE_MS 200	  /* after it: publish at once, so that no lock is held between groups */
+#define POLITE_MS 1000	  /* async: after somebody else was seen, publish at once, so that no lock is held for long */
 
-/* A ref whose lock we hold. */
+/*
+ * A ref that the group works on or the window holds.  Its git lock is taken when the group is durable and only then, if it
+ * can be: so it is held for the move alone, and foreign writers, who try for 100 ms, find it free.  That the ref is still
+ * what the group was built on is then seen under the lock; if not, the group is taken back and its changes tried again.
+ */
 struct held {
 	struct held *next;
 	char *name;
-	bool in_group;		 /* the group at work has locked it */
+	bool locked;		 /* we have REF.lock */
+	bool in_group;		 /* the group at work has asked for it */
 	bool in_window;		 /* acknowledged, not yet published */
 	bool foreign;		 /* nobody vouches that `disk` is on the disk: others moved it */
 	struct ledger_oid disk;	 /* what stock git reads */
 	struct ledger_oid tip;	 /* with what is acknowledged */
 	char why[256];		 /* of the newest acknowledged move */
-	uint64_t since;		 /* milliseconds, when the lock was taken */
+	uint64_t since;		 /* milliseconds, when the lock was taken for the window */
 	bool moved;		 /* in the group: it is to go to `to` */
 	struct ledger_oid to;
 	char to_why[256];
 	bool placed;   /* in the group: it went */
-	bool unlocked; /* the lock is gone already */
 };
 
 struct retired {
@@ -82,6 +85,7 @@ struct staged {
 
 struct store_group {
 	struct store *s;
+	bool eager;   /* takes locks before the work */
 	bool packing; /* objects go into `pack` as they are put */
 	struct record rec;
 	struct pack pack;
@@ -148,9 +152,9 @@ struct store {
 	size_t nmerged;
 	uint64_t merged_at;
 	bool upkeep_failed; /* it was logged */
-	uint64_t gap_end, gap_next; /* milliseconds: refs are left to others until; no new gap before */
-	uint64_t polite_until;
-	uint64_t foreign_at; /* milliseconds: somebody else was last seen */
+	uint64_t polite_until; /* milliseconds */
+	uint64_t foreign_at;   /* milliseconds: somebody else was last seen */
+	bool eager; /* somebody moved a ref under a group: the next one takes its locks before the work, not after it */
 
 	pthread_t keeper, publisher, watcher;
 	bool has_keeper, has_publisher, has_watcher;
@@ -198,6 +202,8 @@ int syncer_wait(struct store *s);
 /* group.c */
 /* Makes this process an owner, once. */
 int store_own(struct store *s);
+/* Takes the ref's lock and reads it (zero: absent); ELOCKED when it is taken by one who lives. */
+int store_lock_ref(struct store *s, const char *ref, struct ledger_oid *tip);
 
 /* commit.c */
 /* Is it time for a checkpoint?  mu is held, no group is at work. */

@@ -82,6 +82,8 @@ int store_group_begin(struct store *s, struct store_group **out)
 		g->pack.level = s->journal_state == JOURNAL_READY ? 0 : 1;
 		g->nobjs = g->nvalues = g->nmoves = 0;
 		g->failed = 0;
+		g->eager = s->eager;
+		s->eager = false;
 	}
 	pthread_mutex_unlock(&s->mu);
 	if (r < 0)
@@ -94,13 +96,6 @@ int store_group_begin(struct store *s, struct store_group **out)
 }
 
 /* --- locks ---------------------------------------------------------------------------------------------------------- */
-
-/* While a foreign process has the refs to itself, wait; mu is held. */
-static void wait_gap(struct store *s)
-{
-	while (s->gap_end > store_now())
-		store_wait_until(s, &s->changed, s->gap_end);
-}
 
 /* A lock file is in the way: whose is it?  1: it is gone, try again. */
 static int meet_lock(struct store *s, const char *ref)
@@ -119,6 +114,7 @@ static int meet_lock(struct store *s, const char *ref)
 	return recover_owner(s, id) > 0 ? 1 : LEDGER_ELOCKED;
 }
 
+/* The ref's value under its lock; that there is none also means that nothing is in its way. */
 static int read_locked(struct store *s, const char *ref, struct ledger_oid *tip)
 {
 	bool conflict;
@@ -136,40 +132,10 @@ static int read_locked(struct store *s, const char *ref, struct ledger_oid *tip)
 	return r;
 }
 
-/* The lock that the window still holds, or NULL; waits for the window when others are to get in.  mu is held. */
-static struct held *take_over(struct store *s, const char *ref)
+int store_lock_ref(struct store *s, const char *ref, struct ledger_oid *tip)
 {
-	struct held *h = held_find(s, ref);
-
-	if (h && !h->in_group && s->gap_end > store_now()) {
-		if (publisher_flush(s) < 0)
-			return held_find(s, ref); /* it cannot let go; the group's own commit will fail */
-		wait_gap(s);
-		h = held_find(s, ref);
-	}
-	return h;
-}
-
-int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *tip)
-{
-	struct store *s = g->s;
-	struct ledger_oid now;
-	struct held *h;
 	int r;
 
-	pthread_mutex_lock(&s->mu);
-	h = take_over(s, ref);
-	if (h) {
-		if (!h->in_group) {
-			h->in_group = true;
-			h->moved = false;
-		}
-		*tip = h->moved ? h->to : h->tip;
-		pthread_mutex_unlock(&s->mu);
-		return 0;
-	}
-	wait_gap(s);
-	pthread_mutex_unlock(&s->mu);
 	for (int i = 0;; i++) {
 		r = reflock_take(s->dirfd, &s->owner, ref);
 		if (r != LEDGER_ELOCKED || i || meet_lock(s, ref) <= 0)
@@ -177,20 +143,80 @@ int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *
 	}
 	if (r < 0)
 		return r;
-	r = read_locked(s, ref, &now);
+	r = read_locked(s, ref, tip);
+	if (r < 0)
+		reflock_drop(s->dirfd, ref);
+	return r;
+}
+
+/* The value of a ref that is there and not locked; else the lock must be taken first, for the look to mean something. */
+static bool read_free(struct store *s, const char *ref, struct ledger_oid *tip)
+{
+	char lock[PATH_MAX];
+
+	snprintf(lock, sizeof(lock), "%s.lock", ref);
+	return faccessat(s->dirfd, lock, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && refs_read(&s->refs, ref, tip) == 0;
+}
+
+/* Before a lock is taken for long: what others wrote goes to the disk while they may still write. */
+static int sync_before(struct store *s, const char *ref)
+{
+	struct ledger_oid now;
+	int r;
+
+	if (s->nosync || strlen(ref) > REF_MAX || refs_read(&s->refs, ref, &now) < 0 || tips_known(s, ref, &now))
+		return 0;
+	if (io_syncfs(s->dirfd) == 0) {
+		tips_set(s, ref, &now);
+		return 0;
+	}
+	ledger_fail(LEDGER_EDEAD, "syncfs: %s", strerror(errno));
+	pthread_mutex_lock(&s->mu);
+	r = store_die(s, ledger_errmsg());
+	pthread_mutex_unlock(&s->mu);
+	return r;
+}
+
+int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *tip)
+{
+	struct store *s = g->s;
+	struct ledger_oid now;
+	struct held *h;
+	bool eager = g->eager, locked = false;
+	int r = 0;
+
+	pthread_mutex_lock(&s->mu);
+	h = held_find(s, ref);
+	if (h) {
+		/* The group's already, or the window's. */
+		h->moved = h->moved && h->in_group;
+		h->in_group = true;
+		*tip = h->moved ? h->to : h->tip;
+		pthread_mutex_unlock(&s->mu);
+		return 0;
+	}
+	pthread_mutex_unlock(&s->mu);
+	if (strlen(ref) > REF_MAX || eager || !read_free(s, ref, &now)) {
+		r = sync_before(s, ref);
+		if (!r)
+			r = store_lock_ref(s, ref, &now);
+		locked = !r;
+	}
 	pthread_mutex_lock(&s->mu);
 	h = r ? NULL : held_add(s, ref);
 	if (h) {
 		h->in_group = true;
+		h->locked = locked;
 		h->disk = h->tip = now;
 		h->foreign = !ledger_oid_is_zero(&now) && !s->nosync && !tips_known(s, ref, &now);
 		*tip = now;
-	} else if (!r) {
-		r = LEDGER_ENOMEM;
 	}
 	pthread_mutex_unlock(&s->mu);
-	if (r < 0)
-		reflock_drop(s->dirfd, ref);
+	if (!h && !r) {
+		r = LEDGER_ENOMEM;
+		if (locked)
+			reflock_drop(s->dirfd, ref);
+	}
 	return r;
 }
 

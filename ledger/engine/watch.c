@@ -2,9 +2,9 @@
 /*
  * Who else is here.  A foreign writer that finds a ref locked tries again for 100 ms and gives up; nothing tells the
  * holder that it waits.  But every git opens HEAD when it starts, a push makes objects/tmp_objdir-incoming-* before it
- * locks anything, and another ledgerfs reads the line of our lock file, which is a link to the marker.  Any of these
- * gives the refs to others for a moment (a gap), and for a while groups are published at once, so that no lock is held
- * between them.  Gaps are never longer than the work between them.
+ * locks anything, and another ledgerfs reads the line of our lock file, which is a link to the marker.  At any of these
+ * what is acknowledged is published, and for a while every group is published before it is acknowledged: then a lock is
+ * held for the move alone.
  *
  * inotify is late and may lose events; all it decides is who goes first.
  */
@@ -25,10 +25,6 @@ static void be_polite(struct store *s)
 	pthread_mutex_lock(&s->mu);
 	s->foreign_at = now;
 	s->polite_until = now + POLITE_MS;
-	if (now >= s->gap_next) {
-		s->gap_end = now + GAP_MS;
-		s->gap_next = now + 2 * GAP_MS;
-	}
 	s->flush_now = true;
 	pthread_cond_signal(&s->pub_cond);
 	pthread_mutex_unlock(&s->mu);
