@@ -105,17 +105,23 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
 		return r;
 	}
 	reflog_append(&s->reflog, s->dirfd, name, from, to, why);
-	return sync ? refmove_sync(s->dirfd, name) : 0;
+	return 0;
 }
 
-/* Refs of the group that already went go back; their locks are still held. */
-static void move_back(struct store_group *g)
+/*
+ * Refs of the group that already went go back; their locks are still held.  If they cannot, half of the group is visible
+ * and the journal has all of it: nothing more may happen until recovery has made it whole.
+ */
+static int move_back(struct store_group *g, int why)
 {
 	struct held *h;
+	char text[200];
 
+	snprintf(text, sizeof(text), "%s", ledger_errmsg());
 	for (h = g->s->held; h; h = h->next)
 		if (h->placed && store_move_ref(g->s, h->name, &h->to, &h->disk, "undone: the group failed", false) < 0)
-			store_log(g->s, "%s: could not be moved back: %s", h->name, ledger_errmsg());
+			return ledger_fail(LEDGER_EDEAD, "%s can be moved neither on (%s) nor back", h->name, text);
+	return ledger_fail(why, "%s", text);
 }
 
 #define LOCK_TRIES 10
@@ -174,11 +180,11 @@ static int place_all(struct store_group *g, bool sync)
 			if (ledger_oid_eq(&h->to, &h->disk))
 				continue;
 			r = store_move_ref(g->s, h->name, &h->disk, &h->to, h->to_why, sync);
-			if (r < 0) {
-				move_back(g);
-				return r;
-			}
-			h->placed = true;
+			h->placed = !r;
+			if (!r && sync)
+				r = refmove_sync(g->s->dirfd, h->name);
+			if (r < 0)
+				return move_back(g, r);
 		}
 	return 0;
 }
@@ -383,6 +389,8 @@ static int commit_sync(struct store_group *g)
 		r = lock_all(g);
 	if (!jr && !r)
 		r = place_all(g, false);
+	if (r == LEDGER_EDEAD && !jr)
+		return r;
 	if (jr || r) {
 		if (small) {
 			snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.idx", name);
@@ -390,7 +398,7 @@ static int commit_sync(struct store_group *g)
 			snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.pack", name);
 			io_unlink(s->dirfd, idx);
 		}
-		return jr ? jr : r == LEDGER_EDEAD ? r : take_back(g, r);
+		return jr ? jr : take_back(g, r);
 	}
 	pthread_mutex_lock(&s->mu);
 	append(g);

@@ -69,7 +69,8 @@ size_t delta_splice_bound(uint64_t baselen, size_t inslen)
 	return 20 + inslen + inslen / 127 + 1 + 8 * (size_t)(baselen / COPY_MAX + 3);
 }
 
-size_t delta_splice(unsigned char *out, uint64_t baselen, uint64_t off, uint64_t del, const unsigned char *ins, size_t inslen)
+size_t delta_splice(unsigned char *out, uint64_t baselen, uint64_t off, uint64_t del, const unsigned char *ins,
+		    size_t inslen)
 {
 	unsigned char *p = out;
 

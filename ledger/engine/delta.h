@@ -21,7 +21,8 @@ size_t delta_splice_bound(uint64_t baselen, size_t inslen);
  * The delta that replaces base's bytes [off, off+del) by `ins`: copy, insert, copy.  Returns its length, or 0 when git's
  * delta cannot say it (a tree of 4 GiB).
  */
-size_t delta_splice(unsigned char *out, uint64_t baselen, uint64_t off, uint64_t del, const unsigned char *ins, size_t inslen);
+size_t delta_splice(unsigned char *out, uint64_t baselen, uint64_t off, uint64_t del, const unsigned char *ins,
+		    size_t inslen);
 
 /* A zlib stream of stored blocks: 16 bytes and 5 for each 64 KiB on top of `len`. */
 size_t delta_stored_bound(size_t len);

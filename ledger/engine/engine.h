@@ -32,20 +32,20 @@
 #include <git2.h>
 #include <pthread.h>
 
-#define DIRECT_GROUPS 3		   /* so many before a journal is worth its making */
-#define JOURNAL_SIZE (8u << 20)	   /* pre-written bytes of a segment; a busy one may grow */
+#define DIRECT_GROUPS 3            /* so many before a journal is worth its making */
+#define JOURNAL_SIZE (8u << 20)    /* pre-written bytes of a segment; a busy one may grow */
 #define JOURNAL_SMALL (256u << 10) /* for the one group that needs a journal at once */
-#define STAGE_MIN (512u << 10)	   /* values from here on get a pack of their own */
+#define STAGE_MIN (512u << 10)     /* values from here on get a pack of their own */
 #define CUT_COMMITS 2000
 #define CUT_PACKS 128
 #define CUT_BYTES (16u << 20)
 #define CUT_BUSY_MS 1000  /* a generation of some size is no older */
 #define CUT_QUIET_MS 5000 /* a small one neither */
-#define WINDOW_MS 5	  /* async: from the first acknowledgement to its publication */
-#define HOLD_MS 50	  /* async: a ref's lock is let go at least so often */
-#define UPKEEP_EVERY 16	  /* checkpoints */
-#define UPKEEP_MANY 32	  /* packs that make a process of few commits merge them at its end */
-#define POLITE_MS 1000	  /* async: after somebody else was seen, publish at once, so that no lock is held for long */
+#define WINDOW_MS 5       /* async: from the first acknowledgement to its publication */
+#define HOLD_MS 50        /* async: a ref's lock is let go at least so often */
+#define UPKEEP_EVERY 16   /* checkpoints */
+#define UPKEEP_MANY 32    /* packs that make a process of few commits merge them at its end */
+#define POLITE_MS 1000    /* async: after somebody else was seen, publish at once, so that no lock is held for long */
 
 /*
  * A ref that the group works on or the window holds.  Its git lock is taken when the group is durable and only then, if it
@@ -55,18 +55,18 @@
 struct held {
 	struct held *next;
 	char *name;
-	bool locked;		 /* we have REF.lock */
-	bool in_group;		 /* the group at work has asked for it */
-	bool in_window;		 /* acknowledged, not yet published */
-	bool foreign;		 /* nobody vouches that `disk` is on the disk: others moved it */
-	struct ledger_oid disk;	 /* what stock git reads */
-	struct ledger_oid tip;	 /* with what is acknowledged */
-	char why[256];		 /* of the newest acknowledged move */
-	uint64_t since;		 /* milliseconds, when the lock was taken for the window */
-	bool moved;		 /* in the group: it is to go to `to` */
+	bool locked;            /* we have REF.lock */
+	bool in_group;          /* the group at work has asked for it */
+	bool in_window;         /* acknowledged, not yet published */
+	bool foreign;           /* nobody vouches that `disk` is on the disk: others moved it */
+	struct ledger_oid disk; /* what stock git reads */
+	struct ledger_oid tip;  /* with what is acknowledged */
+	char why[256];          /* of the newest acknowledged move */
+	uint64_t since;         /* milliseconds, when the lock was taken for the window */
+	bool moved;             /* in the group: it is to go to `to` */
 	struct ledger_oid to;
 	char to_why[256];
-	bool placed;   /* in the group: it went */
+	bool placed; /* in the group: it went */
 };
 
 struct retired {
@@ -79,7 +79,7 @@ struct staged {
 	struct staged *next;
 	struct ledger_oid oid;
 	char pack[41];
-	int users;	/* store_stage() without store_unstage() */
+	int users;      /* store_stage() without store_unstage() */
 	bool committed; /* a group named it: it stays */
 };
 
@@ -104,7 +104,7 @@ struct syncer {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
 	enum { SYNCER_IDLE, SYNCER_ASKED, SYNCER_DONE, SYNCER_STOP } state; /* mu */
-	int result;							    /* mu */
+	int result;                                                         /* mu */
 };
 
 struct store {
@@ -121,10 +121,10 @@ struct store {
 
 	pthread_mutex_t own_mu;
 	struct owner owner; /* set once: own_mu, then as it is */
-	bool owned;	    /* own_mu */
+	bool owned;         /* own_mu */
 
 	pthread_mutex_t mu;
-	pthread_cond_t changed;	  /* anything below that somebody may wait for */
+	pthread_cond_t changed;   /* anything below that somebody may wait for */
 	pthread_cond_t keep_cond; /* the keeper has work */
 	pthread_cond_t pub_cond;  /* the publisher has work */
 	/* All below: mu, unless it says otherwise. */
@@ -133,13 +133,13 @@ struct store {
 	struct held *held;
 	bool group_active;
 	struct store_group group; /* the group's thread */
-	struct journal journal;	  /* its writer: the group's thread; the keeper when no group is active */
+	struct journal journal;   /* its writer: the group's thread; the keeper when no group is active */
 	enum { JOURNAL_NONE, JOURNAL_WANTED, JOURNAL_MAKING, JOURNAL_READY } journal_state;
 	unsigned direct_groups;
 	bool want_cut;
-	bool cut_now;  /* whatever its size: somebody removed packs, or the store closes */
-	int keep_err;  /* the last checkpoint's */
-	int pub_err;   /* the last window's */
+	bool cut_now; /* whatever its size: somebody removed packs, or the store closes */
+	int keep_err; /* the last checkpoint's */
+	int pub_err;  /* the last window's */
 	uint64_t pub_rounds;
 	bool flush_now; /* the publisher is not to wait for the window's end */
 	bool stop;
@@ -151,7 +151,7 @@ struct store {
 	char (*merged)[41]; /* the keeper's: packs that another holds now, to go at merged_at */
 	size_t nmerged;
 	uint64_t merged_at;
-	bool upkeep_failed; /* it was logged */
+	bool upkeep_failed;    /* it was logged */
 	uint64_t polite_until; /* milliseconds */
 	uint64_t foreign_at;   /* milliseconds: somebody else was last seen */
 	bool eager; /* somebody moved a ref under a group: the next one takes its locks before the work, not after it */
@@ -161,7 +161,7 @@ struct store {
 	struct pack window_pack, ck_pack; /* the publisher's; the keeper's */
 	struct syncer syncer;
 	int watch_fd, watch_stop[2]; /* inotify; a pipe that ends the watcher */
-	int watch_marker;	     /* watch descriptors */
+	int watch_marker;            /* watch descriptors */
 	int watch_git, watch_objects, watch_packs;
 
 	pthread_mutex_t stage_mu;
@@ -216,7 +216,7 @@ int publisher_start(struct store *s);
 void publisher_stop(struct store *s);
 /* Waits until all that is acknowledged is published; mu is held (and let go while waiting).  The publisher's error. */
 int publisher_flush(struct store *s);
-/* Moves one ref (zero: deletes it) under its lock; `sync`: to the disk. */
+/* Moves one ref (zero: deletes it) under its lock; `sync`: what it writes, not yet the names: see refmove_sync(). */
 int store_move_ref(struct store *s, const char *name, const struct ledger_oid *from, const struct ledger_oid *to,
 		   const char *why, bool sync);
 

@@ -28,9 +28,9 @@ struct obj {
 	bool on_disk; /* recovery: lent by a pack as a base, not of the records so far */
 	struct obj *base; /* NULL: `data` is the whole object */
 	struct obj *next; /* in the map's bucket */
-	size_t len;	  /* of the whole object */
+	size_t len;       /* of the whole object */
 	size_t off, del;  /* base's bytes [off, off+del) ... */
-	size_t inslen;	  /* ... are replaced by data[0..inslen) */
+	size_t inslen;    /* ... are replaced by data[0..inslen) */
 	const unsigned char *data;
 	uint64_t packid, packoff; /* where the pack builder at work put it: one builder at a time */
 };
@@ -44,7 +44,7 @@ struct gen {
 	size_t nbuckets, nmap;
 	struct obj **list; /* committed */
 	size_t n, cap;
-	size_t bytes;	   /* held in chunks */
+	size_t bytes; /* held in chunks */
 	size_t commits;
 	uint64_t last_seq; /* journal sequence of the newest group in it */
 	char **refnames;   /* refs moved, in the chunks; may repeat */
@@ -54,8 +54,8 @@ struct gen {
 	struct ledger_value **staged; /* values in packs of their own, one reference each */
 	size_t nstaged, stagedcap;
 	size_t published; /* list[0..published) is in small packs */
-	size_t shown;	  /* list[0..shown): and the refs have moved */
-	uint64_t born;	  /* milliseconds, of its first group */
+	size_t shown;     /* list[0..shown): and the refs have moved */
+	uint64_t born;    /* milliseconds, of its first group */
 };
 
 struct gen *gen_new(void);

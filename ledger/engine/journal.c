@@ -2,8 +2,8 @@
 #include "journal.h"
 
 #include "../fail.h"
-#include "sha.h"
 #include "io.h"
+#include "sha.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -35,11 +35,11 @@ struct journal {
 	char dir[24];
 	uint64_t owner;
 	int fd[2];
-	int cur;	  /* the segment written to */
+	int cur;          /* the segment written to */
 	uint32_t segment; /* its number; rises at every switch */
 	off_t off;
-	off_t size;	  /* pre-written bytes of a segment */
-	uint64_t seq;	  /* of the newest record */
+	off_t size;   /* pre-written bytes of a segment */
+	uint64_t seq; /* of the newest record */
 	_Atomic uint64_t done;
 	bool sync;
 };
@@ -76,8 +76,8 @@ int journal_switch(struct journal *j);
 struct journal_reader {
 	int (*record)(void *arg, uint64_t seq, uint64_t done);
 	int (*object)(void *arg, enum store_type type, const struct ledger_oid *oid, const void *data, size_t len);
-	int (*splice)(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off, size_t del,
-		      const void *ins, size_t inslen);
+	int (*splice)(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off,
+		      size_t del, const void *ins, size_t inslen);
 	int (*large)(void *arg, const struct ledger_oid *oid, uint64_t size);
 	int (*move)(void *arg, const char *ref, const struct ledger_oid *from, const struct ledger_oid *to, const char *why);
 	int (*abort)(void *arg, uint64_t seq);

@@ -22,8 +22,8 @@
 struct owner {
 	uint64_t id;
 	char dir[OWNER_DIR_MAX]; /* "kv/0123456789abcdef" */
-	int fd;			 /* of the directory; -1: none */
-	bool links;		 /* the file system has hard links */
+	int fd;                  /* of the directory; -1: none */
+	bool links;              /* the file system has hard links */
 };
 
 /* LEDGER_EREPO when kv/format is not ours; nothing is there: fine. */

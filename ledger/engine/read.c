@@ -110,7 +110,8 @@ static int read_odb(struct store *s, const struct ledger_oid *oid, enum store_ty
 	return r;
 }
 
-int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got, struct store_buf *out)
+int store_read(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got,
+	       struct store_buf *out)
 {
 	struct gen *gen;
 	struct obj *o = find(s, oid, &gen);

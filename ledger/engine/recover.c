@@ -4,8 +4,8 @@
  * journals are replayed into memory, every object checked against its name; one synced pack holds what came out; the refs
  * move; their small packs and their directories go.
  *
- * A ref moves only where its value is ours: a value that our own journal names, none, a file without a value, an object that is
- * not there (a power cut leaves these), or an ancestor of ours after another boot.  Anything else is a later move by
+ * A ref moves only where its value is ours: a value that our own journal names, none, a file without a value, an object that
+ * is not there (a power cut leaves these), or an ancestor of ours after another boot.  Anything else is a later move by
  * somebody else: it stays, and ours is kept under refs/kv-lost.
  */
 #include "engine.h"
@@ -42,9 +42,9 @@ struct recovery {
 	size_t n, cap;
 	/* while replaying: */
 	struct dead *now;
-	bool skip;	 /* the record is done, or was taken back */
-	uint64_t seq;	 /* of the record */
-	size_t commits;	 /* replayed */
+	bool skip;      /* the record is done, or was taken back */
+	uint64_t seq;   /* of the record */
+	size_t commits; /* replayed */
 };
 
 /* --- finding them --------------------------------------------------------------------------------------------------- */
@@ -131,8 +131,8 @@ static int scan_object(void *arg, enum store_type type, const struct ledger_oid 
 	return 0;
 }
 
-static int scan_splice(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off, size_t del,
-		       const void *ins, size_t inslen)
+static int scan_splice(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off,
+		       size_t del, const void *ins, size_t inslen)
 {
 	return 0;
 }
@@ -226,10 +226,11 @@ static int find_base(struct recovery *rc, const struct ledger_oid *oid, struct o
 }
 
 /* A base at the end of a full chain starts a new one. */
-static int check_splice(struct recovery *rc, const struct ledger_oid *oid, struct obj *base, size_t len, size_t off, size_t del,
-		  const void *ins, size_t inslen, struct obj **out)
+static int check_splice(struct recovery *rc, const struct ledger_oid *oid, struct obj *base, size_t len, size_t off,
+			size_t del, const void *ins, size_t inslen, struct obj **out)
 {
-	struct obj tmp = {.type = STORE_TREE, .base = base, .len = len, .off = off, .del = del, .data = ins, .inslen = inslen};
+	struct obj tmp = {
+		.type = STORE_TREE, .base = base, .len = len, .off = off, .del = del, .data = ins, .inslen = inslen};
 	struct ledger_oid have;
 	void *whole;
 	int r;
@@ -262,8 +263,8 @@ static int check_splice(struct recovery *rc, const struct ledger_oid *oid, struc
 	return r;
 }
 
-static int load_splice(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off, size_t del,
-		       const void *ins, size_t inslen)
+static int load_splice(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off,
+		       size_t del, const void *ins, size_t inslen)
 {
 	struct recovery *rc = arg;
 	struct obj *b, *o = NULL;
@@ -301,8 +302,8 @@ static int load_move(void *arg, const char *ref, const struct ledger_oid *from, 
 	if (rc->skip)
 		return 0;
 	if (strncmp(ref, "refs/", 5) != 0 || strlen(ref) > REF_MAX || strstr(ref, ".."))
-		return ledger_fail(LEDGER_ECORRUPT, "%s: record %llu moves \"%.80s\"", d->owner.dir, (unsigned long long)rc->seq,
-				   ref);
+		return ledger_fail(LEDGER_ECORRUPT, "%s: record %llu moves \"%.80s\"", d->owner.dir,
+				   (unsigned long long)rc->seq, ref);
 	if (!io_grow((void **)&d->moves, &d->movecap, d->nmoves + 1, sizeof(*d->moves)))
 		return LEDGER_ENOMEM;
 	m = &d->moves[d->nmoves];
@@ -482,7 +483,7 @@ static int set_ref(struct recovery *rc, struct dead *d, const char *ref, const s
 	if (ledger_oid_is_zero(to)) {
 		r = refmove_delete(&s->refs, &d->owner, tmp, ref, !s->nosync);
 		reflog_delete(s->dirfd, ref);
-		return r;
+		return r || s->nosync ? r : refmove_sync(s->dirfd, ref);
 	}
 	r = refmove_prepare(s->dirfd, tmp, to, !s->nosync);
 	if (!r)

@@ -74,7 +74,7 @@ int refmove_sync(int dirfd, const char *name)
 		err = errno;
 		io_close(fd);
 		if (r < 0)
-			return ledger_fail(io_code(err), "%s: fsync: %s", name, strerror(err));
+			return ledger_fail(LEDGER_EDEAD, "%s: fsync: %s", name, strerror(err));
 	} else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
 		return ledger_fail(io_code(errno), "%s: %s", name, strerror(errno));
 	}
@@ -82,7 +82,8 @@ int refmove_sync(int dirfd, const char *name)
 	while ((p = strrchr(dir, '/'))) {
 		*p = 0;
 		if (io_fsync_dir(dirfd, dir) < 0 && errno != ENOENT && errno != ENOTDIR)
-			return ledger_fail(io_code(errno), "%s: fsync: %s", dir, strerror(errno));
+			return ledger_fail(errno == EIO ? LEDGER_EDEAD : io_code(errno), "%s: fsync: %s", dir,
+					   strerror(errno));
 	}
 	return 0;
 }
@@ -185,5 +186,5 @@ int refmove_delete(struct refs *r, const struct owner *o, const char *tmp, const
 		return ret;
 	if (io_unlink(r->dirfd, name) < 0 && errno != ENOENT && errno != ENOTDIR && errno != EISDIR)
 		return ledger_fail(io_code(errno), "%s: %s", name, strerror(errno));
-	return sync ? refmove_sync(r->dirfd, name) : 0;
+	return 0;
 }

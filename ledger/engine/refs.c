@@ -393,7 +393,8 @@ static int list_loose(int dirfd, const char *path, struct ref_names *out)
 
 	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
+		return errno == ENOENT || errno == ENOTDIR ? 0
+							   : ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
 	d = fdopendir(fd);
 	if (!d) {
 		close(fd);

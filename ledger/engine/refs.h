@@ -98,9 +98,9 @@ int reflock_sweep(int dirfd, uint64_t owner);
 int refmove_prepare(int dirfd, const char *tmp, const struct ledger_oid *to, bool sync);
 /* Puts the prepared value in place of the ref's; the old one is gone when it returns.  The lock is held. */
 int refmove_place(int dirfd, const char *tmp, const char *name);
-/* fsync of the ref and the directories above it that may be new. */
+/* fsync of the ref and of the directories above it.  EDEAD: an fsync failed. */
 int refmove_sync(int dirfd, const char *name);
-/* Removes the ref, loose and packed.  `tmp` is a private path.  The ref's lock is held. */
+/* Removes the ref, loose and packed (`sync`: packed-refs).  `tmp` is a private path.  The ref's lock is held. */
 int refmove_delete(struct refs *r, const struct owner *o, const char *tmp, const char *name, bool sync);
 
 /* --- reflog (reflog.c) ---------------------------------------------------------------------------------------------- */

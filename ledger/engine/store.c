@@ -159,8 +159,8 @@ static void load_reflog(struct store *s)
 	char host[128] = "localhost";
 
 	if (git_repository_config_snapshot(&cfg, s->repo) == 0) {
-		s->reflog.always = git_config_get_string(&value, cfg, "core.logallrefupdates") == 0 &&
-				   strcasecmp(value, "always") == 0;
+		s->reflog.always =
+			git_config_get_string(&value, cfg, "core.logallrefupdates") == 0 && strcasecmp(value, "always") == 0;
 		git_config_free(cfg);
 	}
 	if (git_signature_default(&sig, s->repo) == 0) {

@@ -62,7 +62,8 @@ static int list(struct store *s, struct old_packs *out)
 		char path[80];
 		struct stat st;
 
-		if (strncmp(e->d_name, "pack-6b77", 9) != 0 || strlen(e->d_name) != 49 || strcmp(e->d_name + 45, ".idx") != 0)
+		if (strncmp(e->d_name, "pack-6b77", 9) != 0 || strlen(e->d_name) != 49 ||
+		    strcmp(e->d_name + 45, ".idx") != 0)
 			continue;
 		snprintf(path, sizeof(path), PACK_DIR "/%.45s.keep", e->d_name);
 		if (faccessat(s->dirfd, path, F_OK, 0) == 0)
@@ -132,8 +133,9 @@ static char **clean_env(char *objects, char *alternates)
 static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 {
 	/* What is in a pack is taken over as it is, deltas too. */
-	const char *argv[] = {"git",	     "--git-dir",	     s->gitdir, "pack-objects", "--stdin-packs", "-q",
-			      "--threads=1", "--delta-base-offset", base,      NULL};
+	const char *argv[] = {
+		"git", "--git-dir", s->gitdir, "pack-objects", "--stdin-packs", "-q", "--threads=1", "--delta-base-offset",
+		base,  NULL};
 	posix_spawn_file_actions_t fa;
 	char objects[PATH_MAX + 40], alternates[PATH_MAX + 60];
 	int a[2] = {-1, -1}, b[2] = {-1, -1};

@@ -68,16 +68,19 @@ static void fill(void)
 		struct ledger_edit *e = calloc((size_t)keys, sizeof(*e));
 		struct ledger_change c = {.edits = e, .nedits = (size_t)keys, .actor = actor, .create = true};
 		struct ledger_value *v;
-		char ns[16], *paths = malloc((size_t)keys * 32);
+		char ns[32], *paths = malloc((size_t)keys * 64);
 
 		snprintf(ns, sizeof(ns), "ns%ld", n);
 		c.ns = ns;
 		if (ledger_value_new(led, "init", 4, &v) < 0)
 			die("value");
 		for (long k = 0; k < keys; k++) {
-			path_of(paths + k * 32, 32, k);
-			e[k] = (struct ledger_edit){.op = LEDGER_SET, .flags = LEDGER_PARENTS, .path = paths + k * 32,
-						    .kind = LEDGER_FILE, .value = v};
+			path_of(paths + k * 64, 64, k);
+			e[k] = (struct ledger_edit){.op = LEDGER_SET,
+						    .flags = LEDGER_PARENTS,
+						    .path = paths + k * 64,
+						    .kind = LEDGER_FILE,
+						    .value = v};
 		}
 		if (ledger_commit(led, &c, NULL) < 0)
 			die("fill");
@@ -92,7 +95,7 @@ static void *work(void *arg)
 	struct worker *w = arg;
 
 	while (!atomic_load(&stop)) {
-		char ns[16];
+		char ns[32];
 		double t = now_us();
 
 		snprintf(ns, sizeof(ns), "ns%ld", rand_r(&w->seed) % namespaces);
@@ -185,8 +188,8 @@ int main(int argc, char **argv)
 	qsort(all, n, sizeof(double), by_value);
 	cpu = (double)(r1.ru_utime.tv_sec - r0.ru_utime.tv_sec + r1.ru_stime.tv_sec - r0.ru_stime.tv_sec) * 1e6 +
 	      (double)(r1.ru_utime.tv_usec - r0.ru_utime.tv_usec + r1.ru_stime.tv_usec - r0.ru_stime.tv_usec);
-	printf("threads %2d keys %ld/%ld %s: %8.0f commits/s  p50 %5.0f  p99 %6.0f  max %7.0f us  cpu %3.0f us/commit\n", threads,
-	       keys, per_dir, o.publish ? "async" : "sync ", (double)n / (t1 - t0) * 1e6, n ? all[n / 2] : 0,
+	printf("threads %2d keys %ld/%ld %s: %8.0f commits/s  p50 %5.0f  p99 %6.0f  max %7.0f us  cpu %3.0f us/commit\n",
+	       threads, keys, per_dir, o.publish ? "async" : "sync ", (double)n / (t1 - t0) * 1e6, n ? all[n / 2] : 0,
 	       n ? all[n * 99 / 100] : 0, n ? all[n - 1] : 0, cpu / (double)n);
 	t0 = now_us();
 	ledger_free(led);

@@ -18,8 +18,8 @@
 struct event {
 	enum io_op op;
 	char *path, *to;
-	int file;    /* number of the file written, synced or created */
-	void *data;  /* NULL: zeros */
+	int file;   /* number of the file written, synced or created */
+	void *data; /* NULL: zeros */
 	size_t len;
 	off_t off;
 };
@@ -30,7 +30,7 @@ static struct {
 	size_t n, cap;
 	int nfiles;
 	struct fd {
-		int file; /* 0: none */
+		int file;  /* 0: none */
 		char *dir; /* of a directory */
 	} fds[4096];
 	char root[1024];
@@ -332,7 +332,8 @@ static size_t names_forced(size_t at)
 		for (size_t k = i; k-- > forced;) {
 			const struct event *e = &disk.v[k];
 
-			if (is_name(e->op) && (s->op == IO_SYNCFS || in_dir(e->path, s->path) || (e->to && in_dir(e->to, s->path)))) {
+			if (is_name(e->op) &&
+			    (s->op == IO_SYNCFS || in_dir(e->path, s->path) || (e->to && in_dir(e->to, s->path)))) {
 				forced = k + 1;
 				break;
 			}
@@ -345,7 +346,8 @@ static size_t names_forced(size_t at)
 static bool write_forced(size_t i, size_t at)
 {
 	for (size_t k = i + 1; k < at; k++)
-		if (is_sync(&disk.v[k]) && (disk.v[k].op == IO_SYNCFS || (!disk.v[k].path && disk.v[k].file == disk.v[i].file)))
+		if (is_sync(&disk.v[k]) &&
+		    (disk.v[k].op == IO_SYNCFS || (!disk.v[k].path && disk.v[k].file == disk.v[i].file)))
 			return true;
 	return false;
 }
@@ -406,6 +408,17 @@ static void build(const char *to, struct names *t, size_t at, const bool *kept, 
 		}
 	}
 	free(first);
+}
+
+void disk_print(size_t from, size_t to)
+{
+	static const char *const ops[] = {"open", "write",  "fsync", "fdatasync", "syncfs", "rename", "exchange",
+					  "link", "unlink", "mkdir", "rmdir",     "close",  "alloc"};
+
+	for (size_t i = from; i < to && i < disk.n; i++)
+		fprintf(stderr, "%6zu %-9s %s %s file %d len %zu off %lld\n", i, ops[disk.v[i].op],
+			disk.v[i].path ? disk.v[i].path : "", disk.v[i].to ? disk.v[i].to : "", disk.v[i].file,
+			disk.v[i].len, (long long)disk.v[i].off);
 }
 
 void disk_cut(const char *to, size_t at, enum disk_fate fate, unsigned *seed)

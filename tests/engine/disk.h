@@ -28,4 +28,7 @@ size_t disk_now(void);
 /* Builds in the empty directory `to` what a cut after `at` calls leaves. */
 void disk_cut(const char *to, size_t at, enum disk_fate fate, unsigned *seed);
 
+/* The calls [from, to) to stderr, to understand a failure. */
+void disk_print(size_t from, size_t to);
+
 #endif

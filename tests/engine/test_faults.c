@@ -223,8 +223,8 @@ static bool one(struct fixture *f, struct ledger_options o, enum kind kind, long
 	char what[120];
 	bool hit;
 
-	snprintf(what, sizeof(what), "%s %s %ld..%ld, errno %d", o.publish ? "async" : "sync", kinds[kind], from, from + count,
-		 err);
+	snprintf(what, sizeof(what), "%s %s %ld..%ld, errno %d", o.publish ? "async" : "sync", kinds[kind], from,
+		 from + count, err);
 	o.init = true;
 	remove_repo(f);
 	/* A repository that is half made is libgit2's matter: the fault comes later. */

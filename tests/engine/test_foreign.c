@@ -133,8 +133,8 @@ static pid_t spawn(const char *script)
 		char cmd[4096];
 
 		snprintf(cmd, sizeof(cmd),
-			 "cd %s; end=$(($(date +%%s) + %d)); go() { [ $(date +%%s) -lt $end ]; }; fails=0; n=0; %s", fix->repo, seconds(),
-			 script);
+			 "cd %s; end=$(($(date +%%s) + %d)); go() { [ $(date +%%s) -lt $end ]; }; fails=0; n=0; %s",
+			 fix->repo, seconds(), script);
 		execl("/bin/sh", "sh", "-c", cmd, NULL);
 		_exit(127);
 	}
@@ -165,7 +165,8 @@ static void maintenance(struct fixture *f, enum ledger_publish publish)
 		"while go; do git gc -q --prune=now >/dev/null 2>&1; done",
 		"while go; do git repack -adq >/dev/null 2>&1; git pack-refs --all --prune >/dev/null 2>&1; done",
 		/* Readers must never fail. */
-		"while go; do git log -3 --format=%%H -p refs/kv/app >/dev/null 2>&1 || fails=$((fails+1)); n=$((n+1)); done; "
+		"while go; do git log -3 --format=%%H -p refs/kv/app >/dev/null 2>&1 || fails=$((fails+1)); n=$((n+1)); "
+		"done; "
 		"[ $n -gt 0 ] || exit 99; exit $fails",
 	};
 	struct writer w[THREADS];
@@ -206,15 +207,18 @@ static void writers(struct fixture *f, enum ledger_publish publish)
 {
 	static const char *const update =
 		"export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a; : >../ok; "
-		"while go; do old=$(git rev-parse refs/kv/app); new=$(git commit-tree -p $old -m \"foreign $n\" $old^{tree}); n=$((n+1)); "
+		"while go; do old=$(git rev-parse refs/kv/app); new=$(git commit-tree -p $old -m \"foreign $n\" "
+		"$old^{tree}); n=$((n+1)); "
 		"msg=$(git update-ref refs/kv/app $new $old 2>&1); if [ $? = 0 ]; then echo $new >>../ok; else "
 		"case $msg in *'but expected'*) ;; *) echo \"$msg\" >&2; fails=$((fails+1));; esac; fi; done; "
 		"[ $n -gt 3 ] || exit 99; echo \"$n tries of update-ref, $(wc -l <../ok) won\"; exit $fails";
 	static const char *const push =
-		"rm -rf ../clone; git clone -q . ../clone 2>/dev/null; cd ../clone; git config user.name a; git config user.email a; "
+		"rm -rf ../clone; git clone -q . ../clone 2>/dev/null; cd ../clone; git config user.name a; git config "
+		"user.email a; "
 		"while go; do n=$((n+1)); git fetch -q origin refs/kv/app && git checkout -q --detach FETCH_HEAD && "
 		"git commit -q --allow-empty -m pushed; "
-		"msg=$(git push -q origin HEAD:refs/kv/app 2>&1) && continue; case $msg in *'failed to update ref'*|*'cannot lock ref'*) "
+		"msg=$(git push -q origin HEAD:refs/kv/app 2>&1) && continue; case $msg in *'failed to update "
+		"ref'*|*'cannot lock ref'*) "
 		"case $msg in *'but expected'*) ;; *) echo \"$msg\" >&2; fails=$((fails+1));; esac;; esac; done; "
 		"[ $n -gt 1 ] || exit 99; exit $fails";
 	struct writer w[THREADS];
