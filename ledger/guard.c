@@ -216,7 +216,9 @@ int ledger_guard_tip(struct ledger_guard *g, const struct ledger_oid *commit, st
 	memcpy(id.id, commit->id, sizeof(id.id));
 	rc = git_commit_lookup(&c, g->repo, &id);
 	if (rc)
-		return ledger_fail(rc == GIT_ENOTFOUND ? LEDGER_ENOTFOUND : LEDGER_ECORRUPT, "not a commit");
+		/* Another kind of object is "not found" for libgit2, too. */
+		return git_odb_exists(g->odb, &id) ? ledger_fail(LEDGER_ECORRUPT, "it is not a commit that can be read")
+						   : ledger_fail(LEDGER_ENOTFOUND, "there is no such commit");
 	memcpy(tip.tree.id, git_commit_tree_id(c)->id, sizeof(tip.tree.id));
 	tip.time.tv_sec = git_commit_time(c);
 	rc = version_of(g, c, &tip.version);
@@ -351,5 +353,8 @@ int ledger_guard_chain(struct ledger_guard *g, const struct ledger_oid *old, con
 	memcpy(id.id, new->id, sizeof(id.id));
 	if (git_commit_lookup(&c, g->repo, &id))
 		return guard_find(g, LEDGER_RULE_COMMIT, "%.10s is not a commit", git_oid_tostr_s(&id));
-	return walk(g, c, &floor);
+	rc = walk(g, c, &floor);
+	if (rc)
+		guard_seen_release(&g->seen); /* not all that was seen was found good */
+	return rc;
 }
