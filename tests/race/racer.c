@@ -24,8 +24,10 @@ static const char *const guard_names[] = {"", "blob", "swap", "tree", "commit", 
 struct racer {
 	struct racelog log;
 	uint64_t dice;
-	unsigned keys, pause_us, value_max;
+	unsigned keys, value_max;
+	unsigned pause; /* --cas: mean pause between transactions, in percent of the last one's duration */
 	bool only_cas;
+	int64_t took;
 	unsigned long ops;
 	int64_t deadline;
 	struct snapshot known[KEYS_MAX];
@@ -75,8 +77,8 @@ static void conclude(struct racer *r, int err)
 		exit(3);
 }
 
-/* Reads a key into what is known of it; leaves it open in *fd when that is wanted (-1: absent). */
-static void do_read(struct racer *r, unsigned key, int *fd)
+/* Reads a key into what is known of it. */
+static void do_read(struct racer *r, unsigned key)
 {
 	struct snapshot *s = &r->known[key];
 	char name[32];
@@ -87,9 +89,7 @@ static void do_read(struct racer *r, unsigned key, int *fd)
 	key_name(name, key);
 	racelog_begin(&r->log, "read", name);
 	racelog_send(&r->log);
-	if (fd)
-		*fd = -1;
-	err = load(name, roll(r, 10) == 0, &data, &len, fd);
+	err = load(name, roll(r, 10) == 0, &data, &len);
 	if (err == ENOENT) {
 		snapshot_absent(s);
 	} else if (err) {
@@ -127,14 +127,11 @@ static void do_tip(struct racer *r, const char *what, char out[64])
 struct armed {
 	enum guard guard;
 	char value[64]; /* expected tree, commit, version */
-	bool renamed;   /* the key has another name now */
-	int fd;         /* the key as it was read: the expectation is let go through it even when the key is gone by then */
 };
 
 /* Reads what the guard is about, in the order that makes it safe: first the namespace, then the key. */
 static void look(struct racer *r, unsigned key, struct armed *a)
 {
-	a->fd = -1;
 	if (a->guard >= GUARD_TREE)
 		do_tip(r, guard_names[a->guard], a->value);
 	if (a->guard == GUARD_NONE)
@@ -142,9 +139,8 @@ static void look(struct racer *r, unsigned key, struct armed *a)
 	/* Now and then an old look will have to do: it must be refused unless the key is still so. */
 	if (a->guard == GUARD_SWAP && r->known[key].known && roll(r, 8) == 0)
 		return;
-	do_read(r, key, a->guard == GUARD_BLOB ? &a->fd : NULL);
-	/* An absent key has nothing to carry an expectation; one whose bytes are torn has no name. */
-	if (!r->known[key].known || (a->guard == GUARD_BLOB && a->fd < 0))
+	do_read(r, key);
+	if (!r->known[key].known) /* torn: the report is made, and there is nothing to expect */
 		a->guard = GUARD_NONE;
 }
 
@@ -158,34 +154,46 @@ static void log_guard(struct racer *r, unsigned key, const struct armed *a)
 	}
 }
 
+/* The attribute for a key's expectation, on its directory: there it can be set and removed when the key is absent. */
+static void blob_attribute(unsigned key, char dir[32], char name[64])
+{
+	char path[32], *slash;
+
+	key_name(path, key);
+	slash = strchr(path, '/');
+	snprintf(dir, 32, "%.*s", (int)(slash - path), path);
+	snprintf(name, 64, "user.kv.expect-blob.%s", slash + 1);
+}
+
 static int arm(struct racer *r, unsigned key, const struct armed *a)
 {
-	char name[32];
+	char dir[32], name[64];
 
 	if (a->guard == GUARD_NONE || a->guard == GUARD_SWAP)
 		return 0;
-	if (a->guard == GUARD_BLOB)
-		return fsetxattr(a->fd, "user.kv.expect-blob", r->known[key].oid, OIDHEX - 1, 0) ? errno : 0;
+	if (a->guard == GUARD_BLOB) {
+		blob_attribute(key, dir, name);
+		return setxattr(dir, name, r->known[key].oid, strlen(r->known[key].oid), 0) ? errno : 0;
+	}
 	snprintf(name, sizeof name, "user.kv.expect-%s", guard_names[a->guard]);
 	return setxattr(".", name, a->value, strlen(a->value), 0) ? errno : 0;
 }
 
 /* Lets go of the expectation.  When that fails the process ends, and the expectation with it. */
-static void disarm(struct armed *a)
+static void disarm(unsigned key, struct armed *a)
 {
-	char name[32];
+	char dir[32], name[64];
 	int err = 0;
 
-	if (a->guard == GUARD_BLOB)
-		err = fremovexattr(a->fd, "user.kv.expect-blob") ? errno : 0;
+	if (a->guard == GUARD_BLOB) {
+		blob_attribute(key, dir, name);
+		err = removexattr(dir, name) ? errno : 0;
+	}
 	if (a->guard >= GUARD_TREE) {
 		snprintf(name, sizeof name, "user.kv.expect-%s", guard_names[a->guard]);
 		err = removexattr(".", name) ? errno : 0;
 	}
-	if (a->fd >= 0)
-		close(a->fd);
-	/* After a rename the descriptor stands for the other key; the first one is absent and cannot be reached. */
-	if (err && err != ENOTCONN && err != ECONNABORTED && !(err == ENODATA && a->renamed))
+	if (err && err != ENOTCONN && err != ECONNABORTED)
 		fprintf(stderr, "racer: cannot let go of an expectation: %s\n", strerror(err));
 	if (err)
 		exit(3);
@@ -218,7 +226,7 @@ static void do_save(struct racer *r, unsigned key, enum save_way way, struct arm
 	if (err == ENOENT)
 		err = a->guard == GUARD_SWAP || a->guard == GUARD_BLOB ? EBUSY : EIO;
 	conclude(r, err);
-	disarm(a);
+	disarm(key, a);
 }
 
 /* A save that goes on from the value: read and write on one handle, without O_TRUNC. */
@@ -274,7 +282,7 @@ static void do_delete(struct racer *r, unsigned key, struct armed *a)
 	if (!err)
 		err = unlink(name) ? errno : 0;
 	conclude(r, err);
-	disarm(a);
+	disarm(key, a);
 }
 
 static void do_rename(struct racer *r, unsigned key, struct armed *a)
@@ -294,9 +302,8 @@ static void do_rename(struct racer *r, unsigned key, struct armed *a)
 	err = arm(r, key, a);
 	if (!err)
 		err = rename(name, to) ? errno : 0;
-	a->renamed = !err;
 	conclude(r, err);
-	disarm(a);
+	disarm(key, a);
 }
 
 /* Half of all go to an eighth of the keys. */
@@ -316,13 +323,13 @@ static enum guard pick_guard(struct racer *r, bool swap)
 static void one_mixed(struct racer *r)
 {
 	static const char *const tips[] = {"tree", "commit", "version"};
-	struct armed a = {.guard = GUARD_NONE, .fd = -1};
+	struct armed a = {.guard = GUARD_NONE};
 	unsigned key = pick_key(r);
 	uint64_t what = roll(r, 100);
 	char text[64];
 
 	if (what < 32) {
-		do_read(r, key, NULL);
+		do_read(r, key);
 	} else if (what < 35) {
 		do_tip(r, tips[roll(r, 3)], text);
 	} else if (what < 50) {
@@ -348,16 +355,16 @@ static void one_mixed(struct racer *r)
 /* The plain transaction of a cache's client: read, then compare and set; evenly spread. */
 static void one_cas(struct racer *r)
 {
-	struct armed a = {.guard = roll(r, 2) ? GUARD_SWAP : GUARD_BLOB, .fd = -1};
-	struct timespec pause = {0};
+	struct armed a = {.guard = roll(r, 2) ? GUARD_SWAP : GUARD_BLOB};
+	int64_t pause = r->took * (int64_t)roll(r, 2 * r->pause + 1) / 100;
+	struct timespec t = {pause / 1000000000, pause % 1000000000};
 	unsigned key = (unsigned)roll(r, r->keys);
 
+	nanosleep(&t, NULL);
 	snapshot_clear(&r->known[key]);
-	if (r->pause_us) {
-		pause.tv_nsec = (long)roll(r, 2 * r->pause_us) * 1000;
-		nanosleep(&pause, NULL);
-	}
+	r->took = now_ns();
 	do_save(r, key, SAVE_TRUNC, &a);
+	r->took = now_ns() - r->took;
 }
 
 /*
@@ -390,17 +397,17 @@ static void detach(void)
 static void usage(void)
 {
 	fputs("usage: racer --dir NAMESPACE --log FILE --name CLIENT --place PLACE --seed N --ops N --seconds N\n"
-	      "             [--keys N] [--value-max N] [--cas] [--pause-us N]\n",
+	      "             [--keys N] [--value-max N] [--cas] [--pause PERCENT]\n",
 	      stderr);
 	exit(2);
 }
 
 static void options(struct racer *r, int argc, char **argv)
 {
-	static const struct option names[] = {{"dir", 1, 0, 'd'},     {"log", 1, 0, 'l'},      {"name", 1, 0, 'n'},
-					      {"place", 1, 0, 'p'},   {"seed", 1, 0, 's'},     {"ops", 1, 0, 'o'},
-					      {"seconds", 1, 0, 't'}, {"keys", 1, 0, 'k'},     {"value-max", 1, 0, 'v'},
-					      {"cas", 0, 0, 'c'},     {"pause-us", 1, 0, 'u'}, {0}};
+	static const struct option names[] = {{"dir", 1, 0, 'd'},     {"log", 1, 0, 'l'},   {"name", 1, 0, 'n'},
+					      {"place", 1, 0, 'p'},   {"seed", 1, 0, 's'},  {"ops", 1, 0, 'o'},
+					      {"seconds", 1, 0, 't'}, {"keys", 1, 0, 'k'},  {"value-max", 1, 0, 'v'},
+					      {"cas", 0, 0, 'c'},     {"pause", 1, 0, 'u'}, {0}};
 	const char *dir = NULL, *log = NULL, *name = NULL, *place = "mnt";
 	int c;
 
@@ -439,7 +446,7 @@ static void options(struct racer *r, int argc, char **argv)
 			r->only_cas = true;
 			break;
 		case 'u':
-			r->pause_us = (unsigned)number;
+			r->pause = (unsigned)number;
 			break;
 		default:
 			usage();
@@ -452,8 +459,11 @@ static void options(struct racer *r, int argc, char **argv)
 	prctl(PR_SET_NAME, name);
 	racelog_open(&r->log, log, name, getpid(), place);
 	/* Bound to this mount: a new one at the same place is not reached from here. */
-	if (chdir(dir))
+	if (chdir(dir)) {
+		if (errno == ENOTCONN || errno == ECONNABORTED)
+			exit(3);
 		die("chdir", dir);
+	}
 }
 
 int main(int argc, char **argv)

@@ -73,8 +73,8 @@ extern const char *const save_way_names[SAVE_WAYS];
 
 int save(enum save_way way, const char *key, const char *id, const void *data, size_t len);
 
-/* Reads a whole key by read(2) or mmap(2) into a static buffer, and the descriptor into *fd unless that is NULL. */
-int load(const char *key, bool by_mmap, const char **data, size_t *len, int *fd);
+/* Reads a whole key by read(2) or mmap(2) into a static buffer. */
+int load(const char *key, bool by_mmap, const char **data, size_t *len);
 
 /* swap in one call: `oid` may be "absent". */
 int save_swap(const char *key, const char *oid, const void *data, size_t len);

@@ -123,18 +123,15 @@ static int load_read(int fd, char *buf, size_t *len)
 	return EFBIG;
 }
 
-int load(const char *key, bool by_mmap, const char **data, size_t *len, int *fd)
+int load(const char *key, bool by_mmap, const char **data, size_t *len)
 {
 	static char buf[VALUE_MAX];
-	int own = open(key, O_RDONLY | O_CLOEXEC), err;
+	int fd = open(key, O_RDONLY | O_CLOEXEC), err;
 
-	if (own < 0)
+	if (fd < 0)
 		return errno;
-	err = by_mmap ? load_mmap(own, buf, len) : load_read(own, buf, len);
+	err = by_mmap ? load_mmap(fd, buf, len) : load_read(fd, buf, len);
+	close(fd);
 	*data = buf;
-	if (!err && fd)
-		*fd = own;
-	else
-		close(own);
 	return err;
 }
