@@ -10,6 +10,8 @@
  */
 #include "engine.h"
 
+#include <ledger/change.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -494,15 +496,13 @@ static int set_ref(struct recovery *rc, struct dead *d, const char *ref, const s
 	return s->nosync ? 0 : refmove_sync(s->dirfd, ref);
 }
 
-#define LOCK_WAIT_MS 2000
-
 /* As git waits for a lock: there is no event for its end. */
 static int lock_ref(struct store *s, struct dead *d, const char *ref)
 {
 	struct timespec nap = {0, 2000000};
 	int r;
 
-	for (int waited = 0; waited < LOCK_WAIT_MS; waited += (int)(nap.tv_nsec / 1000000)) {
+	for (int waited = 0; waited < LEDGER_LOCK_WAIT_MS; waited += (int)(nap.tv_nsec / 1000000)) {
 		r = reflock_take(s->dirfd, &d->owner, ref);
 		if (r != LEDGER_ELOCKED)
 			return r;
