@@ -73,6 +73,7 @@ int proc_mount_id(dev_t dev)
 static bool matches(struct search *s, int procfd, const char *info)
 {
 	const char *flags = strstr(info, "flags:"), *mnt = strstr(info, "mnt_id:"), *ino = strstr(info, "ino:");
+	unsigned long long number;
 	dev_t dev = 0;
 	int id;
 
@@ -80,7 +81,8 @@ static bool matches(struct search *s, int procfd, const char *info)
 		s->unreadable = true;
 		return false;
 	}
-	if (!flags || strtoull(ino + 4, NULL, 10) != s->q->ino)
+	number = strtoull(ino + 4, NULL, 10);
+	if (!flags || (number != s->q->ino && (!s->q->ino_shown || number != s->q->ino_shown)))
 		return false;
 	if ((strtoul(flags + 6, NULL, 8) & O_ACCMODE) == O_RDONLY)
 		return false;

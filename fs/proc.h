@@ -97,12 +97,13 @@ struct proc_held_query {
 	dev_t dev;          /* st_dev of the mount */
 	int mnt_id;         /* mount id of the mount in the daemon's namespace (proc_mount_id()); -1: not known, slower */
 	uint64_t ino;       /* inode number (st_ino) of the handle's private inode */
+	uint64_t ino_shown; /* another one that its descriptors may show; 0: none */
 	pid_t flusher;      /* thread that sent the FLUSH; 0: none */
 	pid_t opener;       /* process (proc_tgid(): the thread may be gone) that opened the handle; 0: none */
 	pid_t last_at_open; /* proc_last_pid() before the open was answered */
 	const pid_t *extra; /* other processes to look at: those that wrote on the handle */
 	size_t nextra;
-	const pid_t *twins; /* openers (processes) of other handles with the same number; twice when two are its */
+	const pid_t *twins; /* openers (processes) of other handles that may show the same number; twice when two are its */
 	size_t ntwins;
 };
 

@@ -260,10 +260,9 @@ int session_check(struct session *s, const struct who *w)
 
 #define TWINS_MAX 64
 
-/* The openers of other live handles whose descriptors show the same number. */
-static size_t twins(struct session *s, pid_t *openers)
+/* The openers of other live handles whose descriptors show the number. */
+static size_t twins(struct session *s, uint64_t ino, pid_t *openers)
 {
-	uint64_t ino = atomic_load(&s->fd_ino);
 	size_t n = 0;
 
 	if (ino == s->priv->ino)
@@ -277,27 +276,35 @@ static size_t twins(struct session *s, pid_t *openers)
 	return n;
 }
 
-/* Does anybody but the closer still have a descriptor of this handle? */
+/*
+ * Does anybody but the closer still have a descriptor of this handle?  The number that descriptors show changes with the
+ * first fstat(2), some time after fd_ino did: until then they show the private inode's own, and one that changes while we
+ * look may have been missed.
+ */
 static enum proc_held still_held(struct session *s, pid_t flusher, const pid_t *writers, unsigned nwriters)
 {
 	struct proc_held_query q;
 	pid_t openers[TWINS_MAX];
+	enum proc_held r;
 
 	fs_learn_device(s->fs);
 	q = (struct proc_held_query){
 		.dev = atomic_load(&s->fs->dev),
 		.mnt_id = atomic_load(&s->fs->mnt_id),
-		.ino = s->fd_ino,
+		.ino = s->priv->ino,
 		.flusher = flusher,
 		.opener = s->who.pid,
 		.last_at_open = s->last_pid,
 		.extra = writers,
 		.nextra = nwriters,
 		.twins = openers,
-		.ntwins = twins(s, openers),
 	};
-
-	return proc_held(&q);
+	do {
+		q.ino_shown = atomic_load(&s->fd_ino);
+		q.ntwins = twins(s, q.ino_shown, openers);
+		r = proc_held(&q);
+	} while (r != PROC_HELD && atomic_load(&s->fd_ino) != q.ino_shown);
+	return r;
 }
 
 static bool wrote(const pid_t *writers, unsigned n, pid_t pid)
