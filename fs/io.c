@@ -91,10 +91,11 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		return;
 	}
 	if (i->type == INODE_CONTROL) {
-		reply_value(req, file_of(fi)->value, size, off);
-		return;
+		v = ledger_value_ref(file_of(fi)->value); /* as version_value() says */
+		r = 0;
+	} else {
+		r = version_value(fs, i, &v);
 	}
-	r = version_value(fs, i, &v);
 	if (r) {
 		reply_error(req, r);
 		return;

@@ -192,13 +192,13 @@ static char *text_of(struct ledger *l, const char *ns)
 	return text;
 }
 
-#define assert_has(text, part)                                         \
-	do {                                                           \
-		if (!strstr(text, part)) {                             \
-			print_error("%s\nis not in:\n%s", part, text); \
-			fail();                                        \
-		}                                                      \
-	} while (0)
+static void assert_has(const char *text, const char *part)
+{
+	if (strstr(text, part))
+		return;
+	print_error("%s\nis not in:\n%s", part, text);
+	fail();
+}
 
 static void text(void **state)
 {
