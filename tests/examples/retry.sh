@@ -20,7 +20,7 @@ retry() {
 # blob_of KEY: the name of its committed value, or "absent".  Ask for it before the value is read: a value that is newer
 # than its name makes the swap fail, one that is older cannot be.
 blob_of() {
-	if blob_text=$(getfattr --only-values -n user.kv.blob -- "$1" 2>&1); then
+	if blob_text=$(getfattr --absolute-names --only-values -n user.kv.blob -- "$1" 2>&1); then
 		printf '%s\n' "$blob_text"
 	else
 		case $blob_text in
