@@ -131,6 +131,26 @@ int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *ke
 	return fs_change_if(fs, w, ns, key, key2, NULL, edits, nedits, out);
 }
 
+int fs_change_ns(struct fs *fs, const struct who *w, const char *ns, const char *to)
+{
+	struct holder_who hw = holder_who(w);
+	struct ledger_result res = {0};
+	struct holder_set set = {0};
+	int r, h = holders_find(fs->holders, ns, NULL, 0, &hw, &set);
+
+	if (h && h != ESRCH)
+		return LEDGER_ENOMEM;
+	if (to)
+		r = ledger_ns_rename(fs->ledger, ns, to, set.expects, set.n, &res);
+	else
+		r = ledger_ns_delete(fs->ledger, ns, false, set.expects, set.n, &res);
+	if (r == LEDGER_ECONFLICT)
+		fs_record(fs, w, ns, NULL, r, res.index < set.n ? &set.expects[res.index] : NULL, &res);
+	/* The tip is the same commit wherever the ref is: nothing to move on to. */
+	holders_settle(fs->holders, &set, r == LEDGER_ECONFLICT ? HOLDER_CONFLICT : HOLDER_NOTHING, NULL, NULL);
+	return r;
+}
+
 /* Does the expectation hold of this tip?  `res` gets the reason and the blob that is there. */
 static bool holds(struct fs *fs, const struct ledger_expect *e, const struct ledger_tip *tip, struct ledger_result *res)
 {

@@ -269,6 +269,9 @@ int fs_change(struct fs *fs, const struct who *w, const char *ns, const char *ke
 int fs_change_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const char *key2,
 		 const struct ledger_expect *own, const struct ledger_edit *edits, size_t nedits, struct ledger_result *res);
 
+/* The namespace as a whole gets the name `to`, or (NULL) goes to the archive, under the caller's expectation about it. */
+int fs_change_ns(struct fs *fs, const struct who *w, const char *ns, const char *to);
+
 /* Would a change of `key` by `w` conflict already?  0, ECONFLICT (recorded as the outcome), or another error. */
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key);
 

@@ -197,9 +197,6 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 static int rmdir_namespace(fuse_req_t req, struct inode *dir, const char *name)
 {
 	struct fs *fs = fs_of(req);
-	struct holder_set set = {0};
-	struct holder_who hw;
-	struct ledger_result res = {0};
 	struct who w;
 	char *ns;
 	int r;
@@ -210,16 +207,11 @@ static int rmdir_namespace(fuse_req_t req, struct inode *dir, const char *name)
 	if (!ns)
 		return LEDGER_ENOMEM;
 	who_from_req(&w, req);
-	hw = (struct holder_who){.tid = w.tid};
 	r = local_settle_below(fs, ns, "");
 	if (!r && local_any_below(fs, ns, ""))
 		r = LEDGER_ENOTEMPTY;
 	if (!r) {
-		holders_find(fs->holders, ns, NULL, 0, &hw, &set);
-		r = ledger_ns_delete(fs->ledger, ns, false, set.expects, set.n, &res);
-		if (r == LEDGER_ECONFLICT)
-			fs_record(fs, &w, ns, NULL, r, res.index < set.n ? &set.expects[res.index] : NULL, &res);
-		holders_settle(fs->holders, &set, r == LEDGER_ECONFLICT ? HOLDER_CONFLICT : HOLDER_NOTHING, NULL, NULL);
+		r = fs_change_ns(fs, &w, ns, NULL);
 	}
 	if ((r == LEDGER_ENOTFOUND || r == LEDGER_EEXISTS) && fs_prefix_exists(fs, ns))
 		r = LEDGER_ENOTEMPTY;

@@ -325,19 +325,11 @@ static void lock_two_ns(struct fs *fs, const char *a, const char *b, bool lock)
 static int rename_ns_locked(fuse_req_t req, const char *ns, const char *to)
 {
 	struct fs *fs = fs_of(req);
-	struct ledger_result res = {0};
-	struct holder_set set = {0};
-	struct holder_who hw;
 	struct who w;
 	int r;
 
 	who_from_req(&w, req);
-	hw = (struct holder_who){.tid = w.tid};
-	holders_find(fs->holders, ns, NULL, 0, &hw, &set);
-	r = ledger_ns_rename(fs->ledger, ns, to, set.expects, set.n, &res);
-	if (r == LEDGER_ECONFLICT)
-		fs_record(fs, &w, ns, NULL, r, res.index < set.n ? &set.expects[res.index] : NULL, &res);
-	holders_settle(fs->holders, &set, r == LEDGER_ECONFLICT ? HOLDER_CONFLICT : HOLDER_NOTHING, NULL, NULL);
+	r = fs_change_ns(fs, &w, ns, to);
 	if (r)
 		return r;
 	holders_ns_renamed(fs->holders, ns, to);

@@ -92,6 +92,23 @@ def blob_of_the_key(t):
     c.quit()
 
 
+@case("namespaces: a refused rmdir and rename tell what was expected of the whole; the status follows a rename")
+def namespaces(t):
+    c = Client()
+    c.arm(t.dir, "version", "7")
+    for call in (lambda: c.rmdir(t.dir), lambda: c.rename(t.dir, t.dir + "x")):
+        fails(errno.EAGAIN, call)
+        s = of(c, t)
+        eq([s.get(n) for n in ("result", "reason", "namespace", "key", "expected-version", "version", "commit", "blob")],
+           ["conflict", "version", t.ns, "", "7", "1", t.repo.tip(t.ns), None])
+    c.arm(t.dir, "version", "1")
+    c.rename(t.dir, t.dir + "x")
+    eq(c.get(t.dir + "x", "expect-version"), "1")
+    eq(c.get(t.dir + "x", "status").splitlines()[:2], ["result=conflict", "reason=version"])
+    c.rmdir(t.dir + "x")
+    c.quit()
+
+
 @case("a key's name with newlines and backslashes stays one line")
 def odd_name(t):
     name = "a\nblob=%s\\n" % NONE

@@ -192,7 +192,7 @@ static char *text_of(struct ledger *l, const char *ns)
 	return text;
 }
 
-static void assert_has(const char *text, const char *part)
+static void __attribute__((nonnull, noinline)) assert_has(const char *text, const char *part)
 {
 	if (strstr(text, part))
 		return;
