@@ -91,6 +91,23 @@ void redirects_free(struct fs *fs)
 	drop_list(fs, list, 0);
 }
 
+/*
+ * Between the walk and the open a rename may have given the name to another place; the handle is one on the name
+ * (SPEC 5.2), so its session belongs with that one, or it could never be saved.
+ */
+static void follow_name(struct fs *fs, struct session *s)
+{
+	struct place *p, *heir;
+
+	pthread_mutex_lock(&fs->lock);
+	p = s->place;
+	if (!p->hashed && p->ns && (heir = place_get_locked(fs, p->ns, p->path))) {
+		sessions_move_locked(fs, p, heir);
+		place_unref_locked(fs, heir);
+	}
+	pthread_mutex_unlock(&fs->lock);
+}
+
 int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base, struct inode **out)
 {
 	struct fs *fs = fs_of(req);
@@ -104,6 +121,7 @@ int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base
 		inode_unref(fs, priv);
 		return r;
 	}
+	follow_name(fs, priv->session);
 	*out = priv;
 	return 0;
 }

@@ -111,7 +111,7 @@ static void save(int who, uint64_t seq, const char *key, int how, unsigned *seed
 			bad("conflict without an expectation", key, seq, (uint64_t)err);
 	} else if (err) {
 		errno = err;
-		bad_errno("save", key);
+		bad_errno(how == 0 ? "save by O_TRUNC" : how == 1 ? "save in place" : "save by rename", key);
 	} else {
 		sh->saves++;
 		if (key[0] == 'o')
