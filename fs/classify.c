@@ -19,7 +19,6 @@ static const struct {
 	{NAME_SCRATCH, ".nfs*"},            /* NFS: deleted but open */
 	{NAME_SCRATCH, ".fuse_hidden*"},    /* FUSE: the same */
 	{NAME_SCRATCH, ".~lock.*#"},        /* LibreOffice */
-	{NAME_SCRATCH, ".*.un~"},           /* vim's undo file */
 	{NAME_SCRATCH, "*-journal"},        /* SQLite's rollback journal: every commit is a whole database, it needs none */
 	{NAME_SCRATCH, "*-mj??????9??"},    /* and that of several databases at once */
 	{NAME_SCRATCH, "*-shm"},            /* the index of its write-ahead log */
@@ -40,6 +39,7 @@ static const struct {
 	{NAME_PASSING, "tmp_idx_??????"},   /* their indexes, */
 	{NAME_PASSING, "tmp_rev_??????"},   /* reverse indexes, */
 	{NAME_PASSING, ".tmp-*"},           /* repacked packs, */
+	{NAME_PASSING, "packed-refs.new"},  /* packed refs */
 	{NAME_PASSING, "*.tmp"},
 #define D "[0-9]"
 	{NAME_PASSING, "*." D D D D D D D D D},   /* npm's write-file-atomic: a hash of nine ... */

@@ -2,7 +2,8 @@
 /*
  * Local files: what editors and tools keep beside a key for a moment (SPEC 5.4).  They live in the mount alone.
  *
- *  - scratch: a new file of a name that nobody gives to a key; never committed.  So is a new directory of such a name (rsync's
+ *  - scratch: a new file of a name that nobody gives to a key; never committed.  So is a new directory of such a name
+ * (rsync's
  *    .~tmp~), and whatever is made in it;
  *  - passing: a new file of a name that a key might have; committed when it is still there LOCAL_STAY_MS after its last
  *    close, by the janitor thread, and at unmount;
@@ -22,28 +23,28 @@
 enum local_type { LOCAL_SCRATCH = 1, LOCAL_PASSING, LOCAL_GONE };
 
 struct local {
-	struct local *next; /* fs.locals; fs.lock */
-	struct place *place; /* owned reference; fs.lock */
-	bool linked;	    /* place.local is this; fs.lock */
-	unsigned refs;	    /* fs.lock */
-	unsigned writers;   /* open for writing; fs.lock */
-	pid_t user;	    /* the process that opened it first, while writers > 0; fs.lock */
-	uint64_t due;	    /* monotonic milliseconds when the janitor takes it; 0: not yet; fs.lock */
+	struct local *next;   /* fs.locals; fs.lock */
+	struct place *place;  /* owned reference; fs.lock */
+	bool linked;          /* place.local is this; fs.lock */
+	unsigned refs;        /* fs.lock */
+	unsigned writers;     /* open for writing; fs.lock */
+	pid_t user;           /* the process that opened it first, while writers > 0; fs.lock */
+	uint64_t due;         /* monotonic milliseconds when the janitor takes it; 0: not yet; fs.lock */
 	enum local_type type; /* fs.lock */
-	uint64_t ino;	    /* constant */
-	bool dir;	    /* a scratch directory; fs.lock */
+	uint64_t ino;         /* constant */
+	bool dir;             /* a scratch directory; fs.lock */
 
 	pthread_mutex_t lock;
-	struct spool *bytes;  /* lock */
+	struct spool *bytes;   /* lock */
 	enum ledger_kind kind; /* lock */
 	struct timespec mtime; /* lock */
-	bool tainted;	       /* a process that wrote it was killed: never a value; lock */
-	bool late;	       /* was renamed to a key while open for writing: saved again there when written; lock */
-	bool written;	       /* since it was last a value; lock */
-	pid_t writer;	       /* process that wrote last; lock */
+	bool tainted;          /* a process that wrote it was killed: never a value; lock */
+	bool late;             /* was renamed to a key while open for writing: saved again there when written; lock */
+	bool written;          /* since it was last a value; lock */
+	pid_t writer;          /* process that wrote last; lock */
 
-	struct ledger_oid blob; /* GONE: the key's value; constant */
-	struct who who;		/* who made it; constant */
+	struct ledger_oid blob;     /* GONE: the key's value; constant */
+	struct who who;             /* who made it; constant */
 	struct holder_chain *chain; /* owned; constant */
 };
 

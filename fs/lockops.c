@@ -50,7 +50,9 @@ static void set_lock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struc
 {
 	struct fs *fs = fs_of(req);
 	char *key = lock_key(fs, inode_of(fs, ino));
-	struct lock_reply *reply = key ? lock_reply_new(fs, req, f) : NULL;
+	/* Who holds a lock already has read under it: what it read must stay what it is. */
+	bool first = key && !locks_held(fs->locks, key, want->family, want->owner);
+	struct lock_reply *reply = key ? lock_reply_new(fs, req, first ? f : NULL) : NULL;
 	uint64_t ticket;
 	int err = ENOMEM;
 
@@ -81,7 +83,7 @@ static void unlock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struct 
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	if (f && f->session && session_is_dirty(f->session)) {
+	if (f && f->session && session_has_unsaved(f->session)) {
 		who_from_req(&w, req);
 		saved = session_save(f->session, &w);
 	}
@@ -229,7 +231,8 @@ void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock)
 {
 	uint64_t left;
 
-	/* Processes have flushed: who is left owns its locks as an open file (F_OFD_SETLK), and the kernel says no more of it. */
+	/* Processes have flushed: who is left owns its locks as an open file (F_OFD_SETLK), and the kernel says no more of
+	 * it. */
 	while ((left = take_owner(fs, f, 0)))
 		release(fs, f->inode, LOCK_FCNTL, left);
 	if (flock)

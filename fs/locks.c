@@ -419,6 +419,19 @@ int locks_rename(struct locks *l, const char *from, const char *to)
 	return all ? 0 : ENOMEM;
 }
 
+bool locks_held(struct locks *l, const char *key, enum lock_family family, uint64_t owner)
+{
+	struct key *k;
+	bool held = false;
+
+	pthread_mutex_lock(&l->lock);
+	k = key_find(l, key);
+	for (struct lock_held *h = k ? k->held.first : NULL; h && !held; h = h->next)
+		held = h->w.family == family && h->w.owner == owner;
+	pthread_mutex_unlock(&l->lock);
+	return held;
+}
+
 bool locks_any(struct locks *l, const char *key)
 {
 	bool any;

@@ -90,6 +90,9 @@ void locks_release_owner(struct locks *l, uint64_t owner);
  */
 int locks_rename(struct locks *l, const char *from, const char *to);
 
+/* Does this owner hold a lock of the family on the key? */
+bool locks_held(struct locks *l, const char *key, enum lock_family family, uint64_t owner);
+
 /* Does anybody hold or await a lock on the key? */
 bool locks_any(struct locks *l, const char *key);
 

@@ -4,16 +4,6 @@
 
 #include <stdlib.h>
 
-bool session_is_dirty(struct session *s)
-{
-	bool dirty;
-
-	pthread_mutex_lock(&s->lock);
-	dirty = s->dirty;
-	pthread_mutex_unlock(&s->lock);
-	return dirty;
-}
-
 /* Nothing is unsaved.  The lock is held. */
 static bool is_clean(const struct session *s)
 {
@@ -25,6 +15,16 @@ static bool is_untouched(const struct session *s)
 {
 	return atomic_load(&s->created) && !s->exclusive && !s->error && !s->nwriters && !s->kind_set &&
 	       !atomic_load(&s->detached) && spool_size(s->bytes) == 0;
+}
+
+bool session_has_unsaved(struct session *s)
+{
+	bool yes;
+
+	pthread_mutex_lock(&s->lock);
+	yes = s->dirty && !is_untouched(s);
+	pthread_mutex_unlock(&s->lock);
+	return yes;
 }
 
 /* What the key has now, if that is another value of the same nature.  The lock is held. */
@@ -41,7 +41,8 @@ static bool newer_value(struct session *s, struct ledger_entry *e)
 	pthread_mutex_unlock(&fs->lock);
 	r = fs_resolve(fs, p, NULL, e);
 	place_unref(fs, p);
-	return !r && (e->kind == LEDGER_FILE || e->kind == LEDGER_EXEC) && (s->base_absent || !ledger_oid_eq(&e->oid, &s->base));
+	return !r && (e->kind == LEDGER_FILE || e->kind == LEDGER_EXEC) &&
+	       (s->base_absent || !ledger_oid_eq(&e->oid, &s->base));
 }
 
 bool session_is_behind(struct session *s)

@@ -29,8 +29,8 @@
 struct ends {
 	struct hold from, to;
 	struct ledger_entry e_from, e_to;
-	int r_from, r_to;	       /* of looking them up: 0 or a ledger error */
-	struct local *l_from, *l_to;   /* referenced */
+	int r_from, r_to;            /* of looking them up: 0 or a ledger error */
+	struct local *l_from, *l_to; /* referenced */
 	enum name_class to_class;
 	struct who who;
 	unsigned flags;
@@ -371,7 +371,8 @@ static int rename_namespace(fuse_req_t req, struct inode *dir, const char *name,
 	return ledger_errno(r);
 }
 
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name, unsigned flags)
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name,
+	       unsigned flags)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *dir = inode_of(fs, parent), *to_dir = inode_of(fs, to_parent);

@@ -8,7 +8,7 @@ struct lock_reply {
 	struct fs *fs;
 	fuse_req_t req;
 	struct inode *priv; /* owned reference; NULL: a handle without a copy of its own */
-	bool cached;	    /* the kernel may have pages of `priv` */
+	bool cached;        /* the kernel may have pages of `priv` */
 };
 
 struct revalidator {
@@ -16,7 +16,7 @@ struct revalidator {
 	pthread_mutex_t lock; /* a leaf */
 	pthread_cond_t wake;
 	struct lock_reply *first, **end; /* lock */
-	bool stop;			 /* lock */
+	bool stop;                       /* lock */
 };
 
 struct lock_reply *lock_reply_new(struct fs *fs, fuse_req_t req, struct file *f)
@@ -72,8 +72,8 @@ void lock_reply_send(struct lock_reply *l, int err)
 }
 
 /*
- * A value that cannot be read now is no reason to refuse the lock: the handle stays with what it has, and its save is refused
- * (SPEC 5.2).
+ * A value that cannot be read now is no reason to refuse the lock: the handle stays with what it has, and its save is
+ * refused (SPEC 5.2).
  */
 static void revalidate(struct lock_reply *l)
 {

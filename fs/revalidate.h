@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What file locks mean for write handles, as NFS has it: who gets a lock on a key goes on from the key's newest value, who lets
- * go of one has saved.  So programs that share a key under locks (sqlite, databases of mail, counters) see each other's
+ * What file locks mean for write handles, as NFS has it: who gets a lock on a key goes on from the key's newest value, who
+ * lets go of one has saved.  So programs that share a key under locks (sqlite, databases of mail, counters) see each other's
  * work through handles that stay open.
  *
- * A handle with nothing unsaved takes over the committed value when a lock on it is granted.  Its pages in the kernel's cache are
- * invalidated before the lock's reply, by a thread of its own: invalidating waits for pages that are being read, and
- * only the threads that answer requests can end that.
+ * A handle with nothing unsaved takes over the committed value when the first lock on it is granted: who holds one already,
+ * and gets another, has read under it.  Its pages in the kernel's cache are invalidated before the lock's reply, by a thread
+ * of its own: invalidating waits for pages that are being read, and only the threads that answer requests can end that.
  */
 #ifndef FS_REVALIDATE_H
 #define FS_REVALIDATE_H

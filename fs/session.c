@@ -146,26 +146,29 @@ static bool descends(struct fs *fs, pid_t tid, struct holder_chain *c)
 	return yes;
 }
 
+/* Of more processes that make the same file at once the newest find theirs. */
+#define MAKERS_MAX 16
+
 struct inode *session_own_new(struct fs *fs, const char *ns, const char *path, pid_t tid)
 {
-	struct inode *found = NULL;
-	struct holder_chain *chain = NULL;
+	struct inode *makers[MAKERS_MAX], *found = NULL;
 	struct place *p;
+	size_t n = 0;
 
 	pthread_mutex_lock(&fs->lock);
 	p = place_find_locked(fs, ns, path);
-	for (struct session *s = p ? p->sessions : NULL; s; s = s->next) {
+	for (struct session *s = p ? p->sessions : NULL; s && n < MAKERS_MAX; s = s->next) {
 		if (atomic_load(&s->created) && s->opens && !atomic_load(&s->detached)) {
-			found = s->priv;
-			chain = s->chain;
-			inode_ref_locked(found);
-			break;
+			makers[n++] = s->priv;
+			inode_ref_locked(s->priv);
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
-	if (found && !descends(fs, tid, chain)) {
-		inode_unref(fs, found);
-		found = NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (!found && descends(fs, tid, makers[i]->session->chain))
+			found = makers[i];
+		else
+			inode_unref(fs, makers[i]);
 	}
 	return found;
 }

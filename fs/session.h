@@ -119,8 +119,8 @@ int session_save(struct session *s, const struct who *w);
  */
 int session_save_as(struct session *s, const struct who *w, const struct hold *to);
 
-/* Has the handle something that is not saved? */
-bool session_is_dirty(struct session *s);
+/* Has somebody written on the handle what is not saved? */
+bool session_has_unsaved(struct session *s);
 
 /* Has the key another value than the handle goes on from, and nothing keeps the handle from taking that over? */
 bool session_is_behind(struct session *s);

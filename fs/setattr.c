@@ -97,7 +97,8 @@ static void remember_time(struct fs *fs, struct inode *i, const struct ledger_oi
 	struct ledger_entry e;
 	char *ns, *path;
 
-	if (fs_resolve(fs, i->place, NULL, &e) || (only && !ledger_oid_eq(only, &e.oid)) || place_name(fs, i->place, &ns, &path))
+	if (fs_resolve(fs, i->place, NULL, &e) || (only && !ledger_oid_eq(only, &e.oid)) ||
+	    place_name(fs, i->place, &ns, &path))
 		return;
 	times_set(fs, ns, path, &e.oid, t);
 	free(ns);

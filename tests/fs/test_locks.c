@@ -85,6 +85,10 @@ static void flocks(void **state)
 	assert_int_equal(flk("app/k", F_UNLCK, 2), 0);
 	assert_int_equal(set(F_UNLCK, 4, 0, LOCKS_EOF), 0);
 	assert_false(locks_any(l, "app/k"));
+	assert_true(locks_held(l, "app/other", LOCK_FLOCK, 3));
+	assert_false(locks_held(l, "app/other", LOCK_FLOCK, 2));
+	assert_false(locks_held(l, "app/other", LOCK_FCNTL, 3));
+	assert_false(locks_held(l, "app/k", LOCK_FLOCK, 2));
 	assert_true(locks_any(l, "app/other"));
 }
 

@@ -39,6 +39,17 @@ VIM = "TERM=dumb vim -u NONE -N --not-a-term -c 'set %s' -c 'normal ccnew' -c wq
 
 PERL_TEMP = "perl -MFile::Temp=tempfile -e '($h, $n) = tempfile(%s); print $h \"new\\n\"; close $h or die; rename $n, \"f\" or die'"
 
+GIT_CLI = "git -c init.defaultBranch=main -c protocol.file.allow=always"
+CLONE = ("cp -r $T/two one; export GIT_DIR=$PWD/one/.store; %s init -q; export GIT_WORK_TREE=one; %s add -A; %s commit -qm one; unset GIT_DIR GIT_WORK_TREE; "
+         "%s clone -q --bare one/.store two; mkdir copy; git --git-dir=two --work-tree=copy checkout -q -f main; git --git-dir=two fsck --strict").replace("%s", GIT_CLI)
+
+
+def GIT_KEYS(got):
+    odd = [k for k in got if not k.startswith(("store/", "fs/", "include/")) and k != "f"]
+    odd += [k for k in got if k.endswith(".lock") or "tmp_" in k]
+    return "left over: %s" % odd if odd or "store/packed-refs" not in got else None
+
+
 ROWS = [
     # --- editors
     Row("vim", "backupcopy=auto", VIM % "backupcopy=auto", NEW),
@@ -162,4 +173,30 @@ ROWS = [
     Row("gio", "copy, move", "gio copy f g; gio move g h", {"f": b"old\n", "h": b"old\n"}, ("set g", "rename g -> h")),
     Row("GLib", "g_file_set_contents", "/usr/bin/python3 -c 'from gi.repository import GLib; GLib.file_set_contents(\"f\", b\"new\\n\")'", NEW, program="/usr/bin/python3"),
     Row("LibreOffice", "its lock and its way to save", "echo x > .~lock.f#; echo new > lu123abc.tmp; mv lu123abc.tmp f; rm .~lock.f#", NEW, program="mv"),
+    # --- git and builds, inside a namespace
+    Row("git", "init", "git init -q 2>&1", {"f": b"old\n"}, (), status=1,
+        why="`.git` cannot be an entry of a git tree: EPERM; give the folder another name, as the next rows do with GIT_DIR=store GIT_WORK_TREE=."),
+    Row("git", "init, add -A, commit, checkout, gc, fsck, of this project's sources",
+        "cp -r $HERE/../../fs $HERE/../../include .; export GIT_DIR=store GIT_WORK_TREE=.; git init -q -b main; echo /store >store/info/exclude; "
+        "git add -A; git commit -qm one; echo more >>f; git commit -qam two; git checkout -q HEAD~1; test \"$(cat f)\" = old; git checkout -q main; test -z \"$(git status --porcelain)\"; "
+        "git gc -q; git fsck --strict; test $(git rev-list --count HEAD) = 2", GIT_KEYS,
+        only("(append|set|delete|symlink|chmod [+-]x) store/.*", "(mkdir|rmdir) (store|fs|include)(/.*)?", "set (fs|include)/.*", "set f", "append f", "delete f", "rename store/.*"),
+        limit=180, said="set/append/delete/mkdir/rmdir store/..., set fs/..., set include/..., append f, delete f, set f",
+        why="each object and ref is a commit; checkout removes a file before it writes it"),
+    Row("git", "clone, within the namespace", CLONE, lambda got: None if got.get("copy/a") == b"one\n" and got.get("copy/d/b") == b"two\n" else str(sorted(got))[:300],
+        only("(append|set|delete|symlink|chmod [+-]x|mkdir|rmdir) (one|two|copy)(/.*)?"), limit=180, said="set/append/mkdir one/..., two/..., copy/...",
+        why="hard links are refused, so git copies (not with an explicit --local)"),
+    Row("make", "-j4 of a small C project with gcc, twice", "cp $HERE/project/* .; make -s -j4; test \"$(./prog)\" = 42; make -q; touch one.c; make -s -j4; make -q; make -s clean",
+        lambda got: None if sorted(got) == ["Makefile", "f", "main.c", "one.c", "one.h", "two.c"] else str(sorted(got)),
+        only("(set|delete) ((main|one|two)[.]o|prog|[a-z]+[.][ch]|Makefile)", "chmod [+]x prog"), limit=120, said="set main.o, set one.o, set two.o, set prog, chmod +x prog, ... delete prog"),
+    Row("gcc", "-o over a running program", "cp $HERE/project/* .; gcc -o prog main.c one.c two.c; ./prog wait <$T/fifo & p=$!; exec 9>$T/fifo; gcc -DOTHER -o prog main.c one.c two.c; echo >&9; wait $p; ./prog",
+        lambda got: None if "prog" in got else str(sorted(got)), only("(set|delete) (prog|[a-z]+[.][ch]|Makefile)", "chmod [+]x prog"), status=43, limit=120, said="set prog, chmod +x prog, delete prog, set prog, chmod +x prog"),
+    # --- databases: t_sqlite.py looks closer
+    Row("sqlite3", "create, insert, update, vacuum", "sqlite3 db 'create table t(x); insert into t values(1); insert into t values(2); update t set x=x+1; vacuum;'; test \"$(sqlite3 db 'select sum(x) from t; pragma integrity_check' | tr '\\n' ' ')\" = '5 ok '",
+        lambda got: None if sorted(got) == ["db", "f"] else str(sorted(got)), ("set db",) * 5, said="set db, once a transaction"),
+    Row("sqlite3", "a transaction of 1,000 rows", "(echo 'create table t(x); begin;'; seq -f 'insert into t values(%g);' 1000; echo 'commit;') | sqlite3 db; test $(sqlite3 db 'select count(*) from t') = 1000",
+        lambda got: None if sorted(got) == ["db", "f"] else str(sorted(got)), ("set db",) * 2),
+    Row("sqlite3", "WAL, one shell", "sqlite3 db 'pragma journal_mode=wal; create table t(x); insert into t values(1); insert into t values(2);' >/dev/null; test $(sqlite3 db 'select sum(x) from t') = 3",
+        lambda got: None if sorted(got) == ["db", "f"] else str(sorted(got)), only("set db", "set db-wal", "delete db-wal"), said="set db, set db-wal once a transaction, set db, delete db-wal",
+        why="the log must be durable at its fsync, so it is a key while it is there; a second shell at the same time gets \"unable to open database file\""),
 ]

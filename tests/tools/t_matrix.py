@@ -43,6 +43,7 @@ def prepare():
         with open("%s/%s" % (top, name), "wb") as f:
             f.write(data)
         os.utime("%s/%s" % (top, name), (981158400, 981158400))
+    os.mkfifo(top + "/fifo")
     os.symlink("a", top + "/two/l")
     os.utime(top + "/two/l", (981158400, 981158400), follow_symlinks=False)
     return top
@@ -98,7 +99,7 @@ def cell(text):
 def line(row, skipped):
     if skipped:
         return None
-    kinds = list(dict.fromkeys(row.subjects))
+    kinds = list(dict.fromkeys(sorted(row.subjects) if row.any_order else row.subjects))
     said = ", ".join(kinds[:4]) + (", ..." if len(kinds) > 4 else "")
     count = str(len(row.subjects)) if not row.said else "as many as files"
     said = row.said or said

@@ -1,0 +1,6 @@
+#include "one.h"
+
+int one(void)
+{
+	return 40;
+}

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""
+sqlite on a key: locks are held per key, a handle goes on from the newest value when it gets one and saves when it lets go
+(SPEC 5.1, last line; docs/TOOLS.md).  A transaction that was told to be committed is in the database for good, whoever wrote at the same
+time; one that cannot be is an error, never a silence.
+"""
+import os
+import sqlite3
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mount"))
+from lib import *  # noqa: E402,F401,F403
+
+
+conn = {}
+
+
+def connect(path, sync="full", timeout=30):
+    conn[path] = sqlite3.connect(path, isolation_level=None, timeout=timeout)
+    conn[path].execute("pragma synchronous=%s" % sync)
+
+
+def sql(path, *text):
+    out = None
+    for t in text:
+        out = conn[path].execute(t).fetchall()
+    return out
+
+
+def attempt(path, *text):
+    """Was the transaction acknowledged?"""
+    try:
+        sql(path, *text)
+        return True
+    except sqlite3.Error as e:
+        if conn[path].in_transaction:
+            conn[path].rollback()
+        return str(e)
+
+
+def burst(path, who, n):
+    """n transactions of one row each: those that were acknowledged, and the errors."""
+    good, bad = [], []
+    for i in range(n):
+        r = attempt(path, "begin immediate", "insert into t select %d, count(*) from t" % (who * 1000 + i), "commit")
+        (good if r is True else bad).append(who * 1000 + i if r is True else r)
+    return good, bad
+
+
+def leave(path):
+    conn.pop(path).close()
+
+
+OPS.update({"connect": connect, "sql": sql, "attempt": attempt, "burst": burst, "leave": leave})
+
+
+def journals(t):
+    return [k for k in t.repo.keys(t.ns) if k != "db"]
+
+
+@case("one shell: each transaction is one commit, the journal none")
+def one(t):
+    c, db = Client(), t.path("db")
+    c.connect(db)
+    c.sql(db, "create table t(x, y)")
+    with commits(t, 3):
+        for i in range(3):
+            c.sql(db, "insert into t values(%d, 0)" % i)
+    with commits(t, 1):
+        c.sql(db, "begin", *("insert into t values(%d, 1)" % i for i in range(500)), "commit")
+    with commits(t, 0):
+        c.sql(db, "begin", "delete from t", "rollback")
+        eq(c.sql(db, "select count(*) from t"), [(503,)])
+    c.sql(db, "vacuum")
+    eq((c.sql(db, "pragma integrity_check"), journals(t), t.repo.subject(t.ns)), ([("ok",)], [], "set db"))
+    c.leave(db)
+    c.quit()
+
+
+@case("every committed value is a whole database: stock git reads any version of it")
+def history(t):
+    c, db = Client(), t.path("db")
+    c.connect(db)
+    c.sql(db, "create table t(x, y)")
+    base = t.repo.count(t.ns)
+    for i in range(5):
+        c.sql(db, "begin", *("insert into t values(%d, 1)" % i for i in range(40)), "commit")
+    for back in range(5):
+        out = work() + "/old.db"
+        with open(out, "wb") as f:
+            f.write(t.repo.raw("cat-file", "blob", "refs/kv/%s~%d:db" % (t.ns, back)))
+        with sqlite3.connect(out) as old:
+            eq(old.execute("select count(*) from t").fetchone()[0], 40 * (5 - back))
+            eq(old.execute("pragma integrity_check").fetchone()[0], "ok")
+        old.close()
+    eq(t.repo.count(t.ns), base + 5)
+    c.quit()
+
+
+@table([("synchronous=full", "full"), ("synchronous=normal", "normal"), ("synchronous=off", "off")])
+def two_shells_in_turns(t, sync):
+    a, b, db = Client(), Client(), t.path("db")
+    for c in (a, b):
+        c.connect(db, sync)
+    a.sql(db, "create table t(x, y)")
+    for i in range(10):
+        for n, c in enumerate((a, b)):
+            eq(c.attempt(db, "insert into t values(%d, %d)" % (i, n)), True)
+            eq([x.sql(db, "select count(*) from t") for x in (a, b)], [[(2 * i + n + 1,)]] * 2, "what both see")
+    eq(a.sql(db, "pragma integrity_check"), [("ok",)])
+    for c in (a, b):
+        c.leave(db)
+        c.quit()
+    eq(journals(t), [])
+
+
+@table([("journal_mode=delete", "delete"), ("journal_mode=truncate", "truncate"), ("journal_mode=persist", "persist"), ("journal_mode=memory", "memory")])
+def four_shells_at_once(t, mode):
+    db = t.path("db")
+    shells = [Client() for _ in range(4)]
+    for c in shells:
+        c.connect(db)
+        c.sql(db, "pragma journal_mode=%s" % mode)
+    shells[0].sql(db, "create table t(x, y)")
+    for n, c in enumerate(shells):
+        c.begin("burst", db, n, 12)
+    got = [c.end() for c in shells]
+    want = sorted(x for good, _ in got for x in good)
+    eq([bad for _, bad in got], [[]] * 4, "errors")
+    for c in shells:
+        eq(sorted(x for x, in c.sql(db, "select x from t")), want, "acknowledged and there")
+    eq(sorted(y for y, in shells[0].sql(db, "select y from t")), list(range(len(want))), "each saw all that came before")
+    eq(shells[0].sql(db, "pragma integrity_check"), [("ok",)])
+    for c in shells:
+        c.leave(db)
+        c.quit()
+
+
+@case("two shells that both make the database: one database, nothing lost")
+def both_make(t):
+    a, b, db = Client(), Client(), t.path("db")
+    a.connect(db)
+    b.connect(db)
+    eq(a.attempt(db, "create table t(x, y)"), True)
+    eq(b.attempt(db, "insert into t values(1, 1)"), True)
+    eq(a.sql(db, "select count(*) from t"), [(1,)])
+    for c in (a, b):
+        c.leave(db)
+        c.quit()
+    eq(read(db)[:15], b"SQLite format 3")
+
+
+@case("a shell that is killed in the middle of a transaction leaves the database as it was; the next one works on")
+def killed(t):
+    a, b, db = Client(), Client(), t.path("db")
+    for c in (a, b):
+        c.connect(db)
+    a.sql(db, "create table t(x, y)", "insert into t values(1, 1)", "pragma cache_size=5", "pragma cache_spill=1")
+    tip = t.repo.tip(t.ns)
+    a.sql(db, "begin immediate", *("insert into t values(%d, zeroblob(3000))" % i for i in range(200)))  # more than its cache: pages are written
+    a.quit(9)
+    eq(t.repo.tip(t.ns), tip)
+    eq(b.sql(db, "select count(*) from t"), [(1,)])
+    eq(b.attempt(db, "insert into t values(2, 2)"), True)
+    eq(b.sql(db, "pragma integrity_check"), [("ok",)])
+    b.leave(db)
+    b.quit()
+    eq(journals(t), [])
+
+
+@case("another writer of the repository moves the database under a shell: an error or its work on top, never a loss in silence")
+def foreign(t):
+    a, db = Client(), t.path("db")
+    a.connect(db)
+    a.sql(db, "create table t(x, y)")
+    other = work() + "/other.db"
+    with open(other, "wb") as f:
+        f.write(read(db))
+    with sqlite3.connect(other) as o:
+        o.execute("insert into t values(7, 7)")
+    o.close()
+    with open(other, "rb") as f:
+        ok(t.repo.foreign(t.ns, {"db": f.read()}), "moved from outside")
+    eq(a.attempt(db, "insert into t values(8, 8)"), True)
+    eq(a.sql(db, "select x from t order by x"), [(7,), (8,)])
+    a.sql(db, "begin immediate", "insert into t values(9, 9)")
+    ok(t.repo.foreign(t.ns, {"db": t.repo.show(t.ns, "db") + bytes(4096)}), "moved again, in the middle")
+    got = a.attempt(db, "commit")
+    ok(got is not True, "the commit on a database that moved is an error: %s" % got)
+    a.quit(9)
+
+
+@case("WAL: one shell at a time; the second gets an error, and what was acknowledged stays")
+def wal(t):
+    a, b, db = Client(), Client(), t.path("base.db")
+    a.connect(db)
+    eq(a.sql(db, "pragma journal_mode=wal"), [("wal",)])
+    a.sql(db, "create table t(x, y)")
+    for i in range(5):
+        eq(a.attempt(db, "insert into t values(%d, 0)" % i), True)
+    b.begin("connect", db)
+    try:
+        b.end()
+        r = b.attempt(db, "insert into t values(99, 0)")
+    except AssertionError as e:  # sqlite3.OperationalError of connect's pragma
+        r = str(e)
+    ok(r is not True and "unable to open" in r, "the second shell: %s" % r)
+    eq(a.attempt(db, "insert into t values(5, 0)"), True)
+    tip = t.repo.tip(t.ns)
+    a.quit(9)
+    b.quit()
+    eq(t.repo.tip(t.ns), tip)
+    c = Client()
+    c.connect(db)
+    eq([x for x, in c.sql(db, "select x from t order by x")], list(range(6)), "after a kill -9: the log was durable")
+    eq(c.sql(db, "pragma integrity_check"), [("ok",)])
+    c.leave(db)
+    c.quit()
+    eq(t.repo.keys(t.ns), ["base.db"])
+
+
+@case("WAL survives the mount: the log is a key")
+def wal_remount(t):
+    repo = Repo(work() + "/wal.git")
+    with Mount(repo) as m:
+        os.mkdir(m.dir + "/app")
+        a, db = Client(), m.dir + "/app/base.db"
+        a.connect(db)
+        a.sql(db, "pragma journal_mode=wal", "create table t(x, y)", "insert into t values(1, 1)")
+        m.kill()
+        a.quit(9)
+    with Mount(repo) as m:
+        db = m.dir + "/app/base.db"
+        c = Client()
+        c.connect(db)
+        eq(c.sql(db, "select x from t"), [(1,)])
+        c.leave(db)
+        c.quit()
+    eq((repo.keys("app"), repo.faults()), (["base.db"], []))
+
+
+@case("a read-only connection keeps the state of its open: never a mixture")
+def readonly(t):
+    a, db = Client(), t.path("db")
+    a.connect(db)
+    a.sql(db, "create table t(x, y)", "insert into t values(1, 1)")
+    code = "import sqlite3, sys\nc = sqlite3.connect('file:%s?mode=ro' % sys.argv[1], uri=True)\nfor line in sys.stdin: print(c.execute(line).fetchone()[0], flush=True)"
+    p = subprocess.Popen([sys.executable, "-c", code, db], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(text):
+        p.stdin.write(text + "\n")
+        p.stdin.flush()
+        return p.stdout.readline().strip()
+    eq(ask("select count(*) from t"), "1")
+    a.sql(db, "insert into t values(2, 2)")
+    eq((ask("select count(*) from t"), ask("pragma integrity_check")), ("1", "ok"))
+    p.stdin.close()
+    p.wait()
+    a.leave(db)
+    a.quit()
+
+
+if __name__ == "__main__":
+    main(log=[r"n\d+/db-journal: a scratch file is lost with the mount"])
