@@ -40,15 +40,15 @@ void store_cut(struct store *s)
 static void finish(struct store_group *g)
 {
 	struct store *s = g->s;
-	struct held *h, *next;
+	for (size_t i = 0; i < g->nrefs; i++) {
+		struct held *h = g->refs[i];
 
-	for (h = s->held; h; h = next) {
-		next = h->next;
-		if (!h->in_group)
+		if (!h)
 			continue;
 		h->in_group = h->moved = h->placed = false;
 		held_settle(s, h);
 	}
+	g->nrefs = 0;
 	s->group_active = false;
 	if (store_cut_due(s, store_now()))
 		store_cut(s);
@@ -114,13 +114,15 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
  */
 static int move_back(struct store_group *g, int why)
 {
-	struct held *h;
 	char text[200];
 
 	snprintf(text, sizeof(text), "%s", ledger_errmsg());
-	for (h = g->s->held; h; h = h->next)
+	for (size_t i = 0; i < g->nrefs; i++) {
+		struct held *h = g->refs[i];
+
 		if (h->placed && store_move_ref(g->s, h->name, &h->to, &h->disk, "undone: the group failed", false) < 0)
 			return ledger_fail(LEDGER_EDEAD, "%s can be moved neither on (%s) nor back", h->name, text);
+	}
 	return ledger_fail(why, "%s", text);
 }
 
@@ -153,12 +155,11 @@ static int lock_one(struct store *s, struct held *h)
 /* The locks of all refs that are to move; ELOCKED: one was moved by somebody else, or is being moved. */
 static int lock_all(struct store_group *g)
 {
-	struct held *h;
 	int r = 0;
 
-	for (h = g->s->held; h && !r; h = h->next)
-		if (h->in_group && h->moved && !h->locked)
-			r = lock_one(g->s, h);
+	for (size_t i = 0; i < g->nrefs && !r; i++)
+		if (g->refs[i]->moved && !g->refs[i]->locked)
+			r = lock_one(g->s, g->refs[i]);
 	return r;
 }
 
@@ -168,13 +169,12 @@ static int lock_all(struct store_group *g)
  */
 static int place_all(struct store_group *g, bool sync)
 {
-	struct held *h;
-
 	for (int pass = 0; pass < 2; pass++)
-		for (h = g->s->held; h; h = h->next) {
+		for (size_t i = 0; i < g->nrefs; i++) {
+			struct held *h = g->refs[i];
 			int r;
 
-			if (!h->in_group || !h->moved || ledger_oid_is_zero(&h->to) != (pass == 1))
+			if (!h->moved || ledger_oid_is_zero(&h->to) != (pass == 1))
 				continue;
 			/* The same value again is no move, and to delete what is not there neither. */
 			if (ledger_oid_eq(&h->to, &h->disk))
@@ -193,17 +193,16 @@ static int place_all(struct store_group *g, bool sync)
 static int sync_foreign(struct store_group *g)
 {
 	struct store *s = g->s;
-	struct held *h;
 	bool foreign = false;
 
-	for (h = s->held; h; h = h->next)
-		foreign |= h->in_group && h->foreign;
+	for (size_t i = 0; i < g->nrefs; i++)
+		foreign |= g->refs[i]->foreign;
 	if (!foreign)
 		return 0;
 	if (io_syncfs(s->dirfd) < 0)
 		return ledger_fail(LEDGER_EDEAD, "syncfs: %s", strerror(errno));
-	for (h = s->held; h; h = h->next)
-		h->foreign = h->foreign && !h->in_group;
+	for (size_t i = 0; i < g->nrefs; i++)
+		g->refs[i]->foreign = false;
 	return 0;
 }
 
@@ -211,10 +210,11 @@ static int sync_foreign(struct store_group *g)
 static void moves_done(struct store_group *g, bool window)
 {
 	struct store *s = g->s;
-	struct held *h;
 
-	for (h = s->held; h; h = h->next) {
-		if (!h->in_group || !h->moved)
+	for (size_t i = 0; i < g->nrefs; i++) {
+		struct held *h = g->refs[i];
+
+		if (!h->moved)
 			continue;
 		h->tip = h->to;
 		memcpy(h->why, h->to_why, sizeof(h->why));
@@ -230,15 +230,16 @@ static void moves_done(struct store_group *g, bool window)
 
 static void prune_deleted(struct store_group *g)
 {
-	struct held *h;
+	for (size_t i = 0; i < g->nrefs; i++) {
+		struct held *h = g->refs[i];
 
-	for (h = g->s->held; h; h = h->next)
-		if (h->placed && ledger_oid_is_zero(&h->to)) {
-			/* The lock is a file in the directory that is to go. */
-			if (reflock_drop(g->s->dirfd, h->name) == 0)
-				h->locked = false;
-			reflock_prune_dirs(g->s->dirfd, h->name);
-		}
+		if (!h || !h->placed || !ledger_oid_is_zero(&h->to))
+			continue;
+		/* The lock is a file in the directory that is to go. */
+		if (reflock_drop(g->s->dirfd, h->name) == 0)
+			h->locked = false;
+		reflock_prune_dirs(g->s->dirfd, h->name);
+	}
 }
 
 /* --- direct --------------------------------------------------------------------------------------------------------- */
@@ -288,15 +289,14 @@ static int commit_direct(struct store_group *g)
 static int reserve(struct store_group *g, char ***names)
 {
 	struct gen *gen = g->s->cur;
-	struct held *h;
 	size_t n = 0;
 
 	if (!gen_reserve(gen, g->nobjs, g->nmoves, 1, g->nvalues))
 		return LEDGER_ENOMEM;
 	*names = gen->refnames + gen->nrefs;
-	for (h = g->s->held; h; h = h->next)
-		if (h->in_group && h->moved) {
-			(*names)[n] = gen_name(gen, h->name);
+	for (size_t i = 0; i < g->nrefs; i++)
+		if (g->refs[i]->moved) {
+			(*names)[n] = gen_name(gen, g->refs[i]->name);
 			if (!(*names)[n++])
 				return LEDGER_ENOMEM;
 		}
@@ -321,11 +321,12 @@ static void append(struct store_group *g)
 
 static void record_moves(struct store_group *g)
 {
-	struct held *h;
+	for (size_t i = 0; i < g->nrefs; i++) {
+		const struct held *h = g->refs[i];
 
-	for (h = g->s->held; h; h = h->next)
-		if (h->in_group && h->moved)
+		if (h->moved)
 			record_move(&g->rec, h->name, &h->tip, &h->to, h->to_why);
+	}
 }
 
 /* The journal has the group and it failed after all: say so there, or nobody may say anything any more. */
@@ -414,7 +415,6 @@ static int commit_async(struct store_group *g)
 {
 	struct store *s = g->s;
 	char **names;
-	struct held *h;
 	uint64_t now;
 	int r;
 
@@ -435,12 +435,12 @@ static int commit_async(struct store_group *g)
 	moves_done(g, true);
 	pthread_cond_signal(&s->pub_cond);
 	now = store_now();
-	for (h = s->held; h; h = h->next)
-		if (h->in_group && h->in_window && now - h->since >= HOLD_MS) {
+	for (size_t i = 0; i < g->nrefs; i++)
+		if (g->refs[i] && g->refs[i]->in_window && now - g->refs[i]->since >= HOLD_MS) {
 			/* Durable and acknowledged whatever comes of it: the publisher's error is for the next group. */
-			h->in_group = false;
+			g->refs[i]->in_group = false;
+			g->refs[i] = NULL;
 			publisher_flush(s);
-			break;
 		}
 	pthread_mutex_unlock(&s->mu);
 	return 0;
@@ -450,13 +450,14 @@ static int commit_async(struct store_group *g)
 static bool may_wait(struct store_group *g)
 {
 	struct store *s = g->s;
-	struct held *h;
 
 	if (!s->async || !g->nobjs || !g->nmoves || s->polite_until > store_now())
 		return false;
-	for (h = s->held; h; h = h->next) {
+	for (size_t i = 0; i < g->nrefs; i++) {
+		const struct held *h = g->refs[i];
+
 		/* A ref that comes or goes shows at once: names in directories are not kept in memory. */
-		if (h->in_group && (h->foreign || (h->moved && (ledger_oid_is_zero(&h->to) || ledger_oid_is_zero(&h->tip)))))
+		if (h->foreign || (h->moved && (ledger_oid_is_zero(&h->to) || ledger_oid_is_zero(&h->tip))))
 			return false;
 	}
 	return true;

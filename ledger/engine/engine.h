@@ -93,6 +93,8 @@ struct store_group {
 	size_t nobjs, objcap;
 	struct ledger_value **values; /* staged ones, one reference each */
 	size_t nvalues, valuecap;
+	struct held **refs; /* its own: they stay while they are in_group; NULL: given back already */
+	size_t nrefs, refcap;
 	size_t nmoves;
 	int failed; /* an earlier call's error: the commit returns it */
 };

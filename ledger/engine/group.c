@@ -80,7 +80,7 @@ int store_group_begin(struct store *s, struct store_group **out)
 		g->s = s;
 		g->packing = !s->async || s->journal_state != JOURNAL_READY;
 		g->pack.level = s->journal_state == JOURNAL_READY ? 0 : 1;
-		g->nobjs = g->nvalues = g->nmoves = 0;
+		g->nobjs = g->nvalues = g->nmoves = g->nrefs = 0;
 		g->failed = 0;
 		g->eager = s->eager;
 		s->eager = false;
@@ -187,13 +187,20 @@ int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *
 
 	pthread_mutex_lock(&s->mu);
 	h = held_find(s, ref);
-	if (h) {
+	if (!io_grow((void **)&g->refs, &g->refcap, g->nrefs + 1, sizeof(*g->refs)))
+		r = LEDGER_ENOMEM;
+	if (h && !r) {
 		/* The group's already, or the window's. */
-		h->moved = h->moved && h->in_group;
-		h->in_group = true;
+		if (!h->in_group) {
+			h->in_group = true;
+			h->moved = false;
+			g->refs[g->nrefs++] = h;
+		}
 		*tip = h->moved ? h->to : h->tip;
+	}
+	if (h || r) {
 		pthread_mutex_unlock(&s->mu);
-		return 0;
+		return r;
 	}
 	pthread_mutex_unlock(&s->mu);
 	if (strlen(ref) > REF_MAX || eager || !read_free(s, ref, &now)) {
@@ -210,6 +217,7 @@ int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *
 		h->disk = h->tip = now;
 		h->foreign = !ledger_oid_is_zero(&now) && !s->nosync && !tips_known(s, ref, &now);
 		*tip = now;
+		g->refs[g->nrefs++] = h;
 	}
 	pthread_mutex_unlock(&s->mu);
 	if (!h && !r) {

@@ -273,6 +273,7 @@ void store_free(struct store *s)
 	pack_release(&s->group.pack);
 	free(s->group.objs);
 	free(s->group.values);
+	free(s->group.refs);
 	free(s->retired);
 	gen_unref(s->cur);
 	gen_unref(s->frozen);
