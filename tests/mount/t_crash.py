@@ -24,14 +24,15 @@ def keep_saving(mnt, ns, who, report):
 OPS["keep_saving"] = keep_saving
 
 
-@case("kill -9 under load, again and again: every acknowledged save is there, no ledger is torn")
-def kill9(t):
+@table([("publish=sync", ""), ("publish=async", "publish=async")])
+def kill_9_under_load_again_and_again(t, opts):
+    """Every acknowledged save is there, no ledger is torn."""
     rng = random.Random(os.environ.get("SEED", os.getpid()))
-    repo = Repo(work() + "/r.git")
+    repo = Repo(tempfile.mkdtemp(dir=work()) + "/r.git")
     reports = [work() + "/report-%d" % i for i in range(3)]
     total = 0
     for n in range(ROUNDS):
-        m = Mount(repo)
+        m = Mount(repo, opts)
         if n == 0:
             os.mkdir(m.dir + "/app")
         for r in reports:
@@ -45,7 +46,7 @@ def kill9(t):
         tried = [c.end() for c in clients]
         for c in clients:
             c.quit()
-        with Mount(repo) as m:
+        with Mount(repo, opts) as m:
             for who, r in enumerate(reports):
                 acked = int(open(r).read().split()[-1])
                 value = read(m.dir + "/app/k%d" % who)
@@ -54,7 +55,7 @@ def kill9(t):
                 eq(value, b"%d\n" % got * (got % 50 + 1), "whole")
                 total += acked
             save(m.dir + "/app/after", b"%d\n" % n)
-            eq(repo.show("app", "after"), b"%d\n" % n)
+        eq(repo.show("app", "after"), b"%d\n" % n)
         eq(repo.faults(), [], "round %d" % n)
     print("# %d rounds, %d acknowledged saves, 0 lost" % (ROUNDS, total))
 
