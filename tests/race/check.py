@@ -60,10 +60,20 @@ def start_of(repo, commit):
     return serial.Start(commit, tree, int(body[0]), states)
 
 
-def run(repo, ref, since, logs, out=sys.stdout):
-    """Loads, judges, prints; returns the report."""
+def allow_lag(ops, place, milliseconds):
+    """With publish=async at `place` everybody else may see a commit of it so much later (SPEC 5.5): each of their looks and
+    refusals may be about the state of that long ago.  What lands is not excused."""
+    for op in ops:
+        if op.place != place and (not op.is_write or op.outcome in ("absent", "exists", "conflict")):
+            op.start -= milliseconds * 1000000
+
+
+def run(repo, ref, since, logs, out=sys.stdout, lag=None):
+    """Loads, judges, prints; returns the report.  `lag`: the arguments of allow_lag()."""
     began = time.monotonic()
     ops = history.load(logs)
+    if lag:
+        allow_lag(ops, *lag)
     commits = gitlog.load(repo, ref, since)
     report = judge(ops, commits, start_of(repo, since))
     for line in summary(ops, commits):

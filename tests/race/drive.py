@@ -131,6 +131,10 @@ class Race:
     def close(self):
         """Ends what prepare() began."""
 
+    def lag(self):
+        """The arguments of check.allow_lag(), or None."""
+        return None
+
     # --- the run ------------------------------------------------------------------------------------------------------
 
     def start_outside(self):
@@ -214,7 +218,7 @@ class Race:
     def verdict(self, since, took):
         logs = sorted(os.path.join(self.logs, name) for name in os.listdir(self.logs))
         print("faults: " + (", ".join("%s %d" % item for item in sorted(self.faults.items())) or "none"))
-        report = check.run(self.repo, REF, since, logs)
+        report = check.run(self.repo, REF, since, logs, lag=self.lag())
         print("%d operations in %.1f s, seed %d" % (self.count(), took, self.options.seed))
         fsck = subprocess.run(["git", "-C", self.repo, "fsck", "--strict", "--no-dangling"], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False)

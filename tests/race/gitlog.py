@@ -23,6 +23,25 @@ class Commit:
                       dict(self.changes), self.bad)
 
 
+def to_text(commits):
+    """One line for each commit, for keeping."""
+    out = []
+    for c in commits:
+        changes = ["%s=%s" % (path, state or "-") for path, state in c.changes.items()]
+        out.append(" ".join([c.oid, c.tree, ",".join(c.parents), str(c.version), c.comm or "-", str(c.pid), c.race_op or "-", *changes]))
+    return "".join(line + "\n" for line in out)
+
+
+def from_text(text):
+    out = []
+    for line in text.splitlines():
+        oid, tree, parents, version, comm, pid, race_op, *changes = line.split(" ")
+        pairs = [change.split("=") for change in changes]
+        out.append(Commit(oid, tree, parents.split(","), int(version), comm if comm != "-" else "", int(pid),
+                          race_op if race_op != "-" else "", {path: "" if state == "-" else state for path, state in pairs}))
+    return out
+
+
 def filler(ident, length):
     """The bytes that make a piece as long as its writer wanted: a letter that depends on the writer."""
     return bytes([ord("a") + sum(ident) % 26]) * length

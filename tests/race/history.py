@@ -145,7 +145,7 @@ def parse(lines, name="log"):
                 _take(open_op, words[5:])
                 ops.append(open_op)
             elif tag == "X":
-                break
+                open_op = None
             elif open_op is None or int(words[1]) != open_op.seq:
                 raise BadLog("no such operation under way")
             elif tag == "N":
