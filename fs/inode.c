@@ -6,9 +6,9 @@
  * committed value gets an inode when it is looked up and keeps it: its bytes and size never change, so the kernel may
  * cache them for ever.  A save makes the next lookup find another inode; who has the old one open keeps the old value.
  */
+#include "control.h"
 #include "core.h"
 #include "local.h"
-#include "control.h"
 #include "session.h"
 
 #include <stdlib.h>
@@ -292,7 +292,7 @@ static int dir_stat(struct fs *fs, struct inode *i, struct stat *st)
 	char *ns = NULL, *path = NULL;
 	int r;
 
-	st->st_nlink = 2;
+	st->st_nlink = 1; /* "not told", as btrfs has it: nobody is to conclude from it how many directories are in it */
 	st->st_mtim = fs->born;
 	if (i->type != INODE_DIR)
 		return 0;

@@ -222,7 +222,9 @@ int local_pwrite(struct fs *fs, struct local *l, const void *buf, size_t len, ui
 	if (append)
 		off = spool_size(l->bytes);
 	r = off + len > fs->max_size ? LEDGER_ETOOBIG : spool_pwrite(l->bytes, buf, len, off);
-	if (!r)
+	if (r)
+		l->tainted = true; /* a value with a hole in it must never be saved */
+	else
 		changed(l);
 	if (tid)
 		proc_tgid(tid, &l->writer);
@@ -238,6 +240,8 @@ int local_truncate(struct fs *fs, struct local *l, uint64_t size)
 	r = size > fs->max_size ? LEDGER_ETOOBIG : spool_truncate(l->bytes, size);
 	if (!r)
 		changed(l);
+	if (!r && !size)
+		l->tainted = false; /* a new beginning */
 	pthread_mutex_unlock(&l->lock);
 	return r;
 }

@@ -38,7 +38,7 @@ struct local {
 	struct spool *bytes;   /* lock */
 	enum ledger_kind kind; /* lock */
 	struct timespec mtime; /* lock */
-	bool tainted;          /* a process that wrote it was killed: never a value; lock */
+	bool tainted;          /* a process that wrote it was killed, or a write failed: never a value; lock */
 	bool late;             /* was renamed to a key while open for writing: saved again there when written; lock */
 	bool written;          /* since it was last a value; lock */
 	pid_t writer;          /* process that wrote last; lock */
