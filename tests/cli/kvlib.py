@@ -7,6 +7,7 @@ Environment: GIT_KV (the program), LEDGERFS, TMPDIR; KEEP=1 keeps the temporary 
 Replay one case: tests/cli/t_x.py 'part of its title'.
 """
 import atexit
+import ctypes
 import json
 import os
 import re
@@ -186,15 +187,14 @@ def clone(url, setup=True):
 
 # --- transports ---------------------------------------------------------------------------------------------------------
 
-def kill_at_exit(p):
-    def stop():
-        if p.poll() is None:
-            try:
-                os.killpg(p.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            p.wait()
-    atexit.register(stop)
+libc = ctypes.CDLL(None)
+
+
+def server(args, **kw):
+    """A process that ends with this one, however this one ends."""
+    p = subprocess.Popen(args, env=ENV, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL), **kw)
+    atexit.register(p.wait)
+    atexit.register(p.kill)  # these run backwards
     return p
 
 
@@ -219,17 +219,16 @@ def free_port():
 def serve_git(root):
     """git daemon over everything below root; its URL."""
     port = free_port()
-    p = kill_at_exit(subprocess.Popen(["git", "daemon", "--reuseaddr", "--listen=127.0.0.1", "--port=%d" % port, "--base-path=" + root, "--export-all",
-                                       "--enable=receive-pack", "--max-connections=0", root], env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                      stderr=subprocess.DEVNULL, start_new_session=True))
+    core = run(["git", "--exec-path"]).out.strip()
+    p = server([core + "/git-daemon", "--reuseaddr", "--listen=127.0.0.1", "--port=%d" % port, "--base-path=" + root, "--export-all",
+                "--enable=receive-pack", "--max-connections=0", root], stdout=subprocess.DEVNULL)
     wait_port(port, p)
     return "git://127.0.0.1:%d" % port
 
 
 def serve_http(root):
     """git's http-backend behind a small server; its URL."""
-    p = kill_at_exit(subprocess.Popen([sys.executable, HERE + "/httpd.py", root], env=ENV, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=subprocess.DEVNULL, start_new_session=True))
+    p = server([sys.executable, HERE + "/httpd.py", root], stdout=subprocess.PIPE)
     return p.stdout.readline().decode().strip()
 
 
