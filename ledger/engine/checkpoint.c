@@ -4,8 +4,8 @@
  * the small packs that those cover.
  *
  * A small pack may go when a synced pack holds all that it holds.  It stays a while for readers that have just listed it,
- * and as long as a `git gc` runs (within bounds): gc gives up when a pack vanishes under it.  It must never be a .keep pack nor live in an
- * alternate: git then drops objects from the checkpoint pack as redundant, and ours removes the other copy.
+ * and as long as a `git gc` runs (within bounds): gc gives up when a pack vanishes under it.  It must never be a .keep pack
+ * nor live in an alternate: git then drops objects from the checkpoint pack as redundant, and ours removes the other copy.
  */
 #include "engine.h"
 
@@ -192,6 +192,10 @@ static int checkpoint_frozen(struct store *s)
 	fast = store_now() - g->born < CUT_BUSY_MS / 2 && g->commits >= CUT_COMMITS;
 	pthread_mutex_unlock(&s->mu);
 	r = write_checkpoint(s, g, fast);
+	/* The first journal may have been a small one.  Nobody else touches its idle segment before `frozen` is NULL again.
+	 */
+	if (!r)
+		journal_extend(&s->journal, JOURNAL_SIZE);
 	pthread_mutex_lock(&s->mu);
 	if (r == LEDGER_EIO || r == LEDGER_EDEAD)
 		return store_die(s, ledger_errmsg());

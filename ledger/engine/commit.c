@@ -17,7 +17,7 @@ bool store_cut_due(struct store *s, uint64_t now)
 		return false;
 	age = now - g->born;
 	return s->cut_now || g->commits >= CUT_COMMITS || g->nsmall >= CUT_PACKS || g->bytes >= CUT_BYTES + (256u << 10) ||
-	       s->journal.off >= s->journal.size - s->journal.size / 4 ||
+	       s->journal.off >= s->journal.size[s->journal.cur] / 4 * 3 ||
 	       (age >= CUT_BUSY_MS && (g->nsmall >= 16 || g->commits >= 64)) || age >= CUT_QUIET_MS;
 }
 

@@ -25,7 +25,7 @@ struct obj {
 	unsigned char type;  /* enum store_type */
 	unsigned char depth; /* links to the whole tree at the start of the chain */
 	unsigned char packdepth;
-	bool on_disk; /* recovery: lent by a pack as a base, not of the records so far */
+	bool on_disk;     /* recovery: lent by a pack as a base, not of the records so far */
 	struct obj *base; /* NULL: `data` is the whole object */
 	struct obj *next; /* in the map's bucket */
 	size_t len;       /* of the whole object */

@@ -151,10 +151,11 @@ static void seg_head(const struct journal *j, unsigned char head[SEG_USED + 4])
 	put_le32(head + SEG_USED, crc_update(0, head, SEG_USED));
 }
 
+enum { STEP = 256 << 10 };
+
 /* One segment of zeros with a head, on the disk under a name that is no journal's yet. */
 static int seg_create(struct journal *j, const char *path, int i)
 {
-	enum { STEP = 256 << 10 };
 	unsigned char *zeros = io_calloc(1, STEP);
 	off_t off;
 
@@ -162,7 +163,7 @@ static int seg_create(struct journal *j, const char *path, int i)
 		return LEDGER_ENOMEM;
 	io_unlink(j->dirfd, path);
 	j->fd[i] = io_open(j->dirfd, path, O_RDWR | O_CREAT | O_EXCL, 0666);
-	for (off = 0; j->fd[i] >= 0 && off < j->size; off += STEP) {
+	for (off = 0; j->fd[i] >= 0 && off < j->size[i]; off += STEP) {
 		if (off == 0) {
 			j->segment++;
 			seg_head(j, zeros);
@@ -173,7 +174,7 @@ static int seg_create(struct journal *j, const char *path, int i)
 			memset(zeros, 0, SEG_USED + 4);
 	}
 	free(zeros);
-	if (j->fd[i] < 0 || off < j->size || (j->sync && io_fsync(j->fd[i]) < 0))
+	if (j->fd[i] < 0 || off < j->size[i] || (j->sync && io_fsync(j->fd[i]) < 0))
 		return ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
 	return 0;
 }
@@ -188,7 +189,7 @@ int journal_create(struct journal *j, int dirfd, const char *dir, uint64_t owner
 	snprintf(j->dir, sizeof(j->dir), "%s", dir);
 	j->owner = owner;
 	j->fd[0] = j->fd[1] = -1;
-	j->size = size;
+	j->size[0] = j->size[1] = size;
 	j->sync = sync;
 	for (int i = 0; i < 2 && !r; i++) {
 		seg_path(path[i], dir, i ? "new.1" : "new.0");
@@ -274,6 +275,27 @@ int journal_switch(struct journal *j)
 	j->cur = other;
 	j->off = SEG_HEAD;
 	return 0;
+}
+
+void journal_extend(struct journal *j, off_t size)
+{
+	int other = !j->cur;
+	struct stat st;
+	char *zeros;
+	off_t off;
+
+	/* Behind what is there, also behind records that outgrew it. */
+	if (j->size[other] >= size || fstat(j->fd[other], &st) < 0)
+		return;
+	zeros = io_calloc(1, STEP);
+	if (!zeros)
+		return;
+	for (off = st.st_size; off < size; off += STEP)
+		if (io_pwrite(j->fd[other], zeros, STEP, off) < 0)
+			break;
+	free(zeros);
+	if (off >= size && (!j->sync || io_fsync(j->fd[other]) == 0))
+		j->size[other] = size;
 }
 
 static int load_seg(struct journal_image *im, int dirfd, const char *dir, const char *name)

@@ -38,8 +38,8 @@ struct journal {
 	int cur;          /* the segment written to */
 	uint32_t segment; /* its number; rises at every switch */
 	off_t off;
-	off_t size;   /* pre-written bytes of a segment */
-	uint64_t seq; /* of the newest record */
+	off_t size[2]; /* pre-written bytes of each */
+	uint64_t seq;  /* of the newest record */
 	_Atomic uint64_t done;
 	bool sync;
 };
@@ -71,6 +71,12 @@ int journal_write(struct journal *j, struct record *r);
 
 /* Goes on in the other segment; everything in it must be done. */
 int journal_switch(struct journal *j);
+
+/*
+ * Pre-writes the segment that is not written to up to `size`, when it is shorter; everything in it must be done.  A failure
+ * costs speed, nothing else.
+ */
+void journal_extend(struct journal *j, off_t size);
 
 /* What replay is told of; a callback's nonzero result ends it and is returned. */
 struct journal_reader {
