@@ -28,11 +28,6 @@ struct client {
 	char buf[VALUE_MAX];
 };
 
-static void key_name(char out[32], unsigned key)
-{
-	snprintf(out, 32, "d%u/k%03u", key % 8, key);
-}
-
 static void finish(struct client *c, int err)
 {
 	racelog_end(&c->log, err == 0                  ? "ok"

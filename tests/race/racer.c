@@ -38,11 +38,6 @@ static uint64_t roll(struct racer *r, uint64_t sides)
 	return roll_dice(&r->dice, sides);
 }
 
-static void key_name(char out[32], unsigned key)
-{
-	snprintf(out, 32, "d%u/k%03u", key % 8, key);
-}
-
 /* Keys that renames connect come in pairs, within a directory and across two; -1: no pair. */
 static int key_partner(const struct racer *r, unsigned key)
 {

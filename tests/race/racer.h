@@ -15,6 +15,9 @@
 
 /* --- value.c: what the clients write and read ---------------------------------------------------------------------- */
 
+/* The keys' names: gitclient.py has the same. */
+void key_name(char out[32], unsigned key);
+
 /* What a client knows of a key.  `state` is "-" for an absent one; both strings belong to the snapshot. */
 struct snapshot {
 	char *state;

@@ -18,7 +18,7 @@ import serial
 from history import ABSENT, Op
 from simulate import Simulation
 
-SEEDS = range(20)
+SEEDS = range(8)
 
 
 def judge(ops, commits, start):

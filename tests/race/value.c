@@ -29,6 +29,11 @@ void snapshot_absent(struct snapshot *out)
 	out->known = true;
 }
 
+void key_name(char out[32], unsigned key)
+{
+	snprintf(out, 32, "d%u/k%03u", key % 8, key);
+}
+
 /* The same letter as gitlog.filler(). */
 static char filler(const char *id, size_t len)
 {
