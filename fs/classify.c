@@ -45,15 +45,16 @@ static const struct {
 	{NAME_PASSING, "*." D D D D D D D D D},   /* npm's write-file-atomic: a hash of nine ... */
 	{NAME_PASSING, "*." D D D D D D D D D D}, /* ... or ten digits (shorter ones are rare) */
 #undef D
-	{NAME_PASSING, "*.vsctmp"},       /* code's atomic save */
-	{NAME_SCRATCH, "*___jb_tmp___"},  /* JetBrains' safe write: the new value, ... */
-	{NAME_SCRATCH, "*___jb_old___"},  /* ... and the old one for a moment */
-	{NAME_PASSING, "*.lock"}, /* git and others: lock, then rename */
+	{NAME_PASSING, "*.vsctmp"},      /* code's atomic save */
+	{NAME_SCRATCH, "*___jb_tmp___"}, /* JetBrains' safe write: the new value, ... */
+	{NAME_SCRATCH, "*___jb_old___"}, /* ... and the old one for a moment */
+	{NAME_PASSING, "*.lock"},        /* git and others: lock, then rename */
 };
 
 /*
- * SQLite's write-ahead log and its index.  Processes share them by memory that they map and by positions in a growing file; write
- * handles here are private copies, so two processes would overwrite each other's transactions.  One at a time is right.
+ * SQLite's write-ahead log and its index.  Processes share them by memory that they map and by positions in a growing file;
+ * write handles here are private copies, so two processes would overwrite each other's transactions.  One at a time is
+ * right.
  */
 static const char *const single[] = {"*-wal", "*-shm"};
 

@@ -2,10 +2,10 @@
 /*
  * Names of temporary files (SPEC 5.4).  The patterns stand in one table at the top of classify.c.
  *
- * A pattern is matched with the last component of a path: `*` any bytes, `?` any one byte, `[0-9]` a digit, all else itself; a
- * leading dot is nothing special.  `git config --add kv.scratch PATTERN` adds a pattern to the scratch names, kv.passing one to the passing
- * ones; a value `-PATTERN` takes that very pattern off the list (a built-in one too), later values win.  A name that is on
- * both lists is scratch.
+ * A pattern is matched with the last component of a path: `*` any bytes, `?` any one byte, `[0-9]` a digit, all else itself;
+ * a leading dot is nothing special.  `git config --add kv.scratch PATTERN` adds a pattern to the scratch names, kv.passing
+ * one to the passing ones; a value `-PATTERN` takes that very pattern off the list (a built-in one too), later values win.
+ * A name that is on both lists is scratch.
  *
  * Threads: build it in one thread, then any number may ask.
  */

@@ -17,9 +17,9 @@ struct rejected {
 };
 
 struct control {
-	pthread_mutex_t lock; /* a leaf */
+	pthread_mutex_t lock;  /* a leaf */
 	struct rejected *list; /* lock */
-	uint64_t bytes;	       /* lock */
+	uint64_t bytes;        /* lock */
 	unsigned long seq;     /* lock */
 };
 
@@ -149,8 +149,8 @@ static bool is_dir(int node)
 }
 
 /*
- * Any object of the repository could be asked for by its name; only what a status of this namespace tells of is given: enough
- * to read the very value that a conflict met (SPEC 6.4), and what had been expected.
+ * Any object of the repository could be asked for by its name; only what a status of this namespace tells of is given:
+ * enough to read the very value that a conflict met (SPEC 6.4), and what had been expected.
  */
 static bool is_told(struct fs *fs, const char *ns, const char *hex, struct ledger_oid *oid)
 {
@@ -180,7 +180,8 @@ static int node_by_name(struct fs *fs, struct inode *dir, const char *ns, const 
 		return 0;
 	}
 	if (dir->control == CONTROL_BLOBS)
-		return ns && is_told(fs, ns, name, &oid) && ledger_blob_size(fs->ledger, &oid, &size) == 0 ? CONTROL_BLOB : 0;
+		return ns && is_told(fs, ns, name, &oid) && ledger_blob_size(fs->ledger, &oid, &size) == 0 ? CONTROL_BLOB
+													   : 0;
 	pthread_mutex_lock(&c->lock);
 	if (dir->control == CONTROL_REJECTED && ns && find_locked(c, ns, name))
 		node = CONTROL_VALUE;
@@ -227,7 +228,9 @@ int control_stat(struct fs *fs, struct inode *i, struct stat *st)
 	if (r)
 		return r;
 	st->st_nlink = 1;
-	st->st_mode = !is_dir(i->control) ? S_IFREG | 0444 : i->control == CONTROL_REJECTED ? S_IFDIR | 01777 : S_IFDIR | 0555;
+	st->st_mode = !is_dir(i->control)              ? S_IFREG | 0444
+		      : i->control == CONTROL_REJECTED ? S_IFDIR | 01777
+						       : S_IFDIR | 0555;
 	clock_gettime(CLOCK_REALTIME, &st->st_mtim);
 	if (i->control == CONTROL_VALUE) {
 		pthread_mutex_lock(&c->lock);

@@ -13,14 +13,14 @@
 enum control_node {
 	CONTROL_DIR = 1,  /* .kv */
 	CONTROL_SCRATCH,  /* .kv/scratch: names of local files, one a line */
-	CONTROL_STATS,	  /* .kv/stats: counters for Prometheus (ledger/stats.h) */
+	CONTROL_STATS,    /* .kv/stats: counters for Prometheus (ledger/stats.h) */
 	CONTROL_REJECTED, /* .kv/rejected: values that a conflict refused */
-	CONTROL_BLOBS,	  /* .kv/blob: committed values by OID, not listed */
-	CONTROL_VALUE,	  /* .kv/rejected/N-name */
-	CONTROL_BLOB,	  /* .kv/blob/OID: there as long as a user.kv.status of the namespace names it */
+	CONTROL_BLOBS,    /* .kv/blob: committed values by OID, not listed */
+	CONTROL_VALUE,    /* .kv/rejected/N-name */
+	CONTROL_BLOB,     /* .kv/blob/OID: there as long as a user.kv.status of the namespace names it */
 };
 
-#define CONTROL_REJECTED_MAX 64	  /* values kept per namespace */
+#define CONTROL_REJECTED_MAX 64               /* values kept per namespace */
 #define CONTROL_REJECTED_BYTES (256ULL << 20) /* and bytes in all */
 
 int control_new(struct fs *fs); /* 0 or a ledger error */

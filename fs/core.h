@@ -18,8 +18,8 @@
 #define FS_CORE_H
 
 #define FUSE_USE_VERSION 312
-#include "fs.h"
 #include "classify.h"
+#include "fs.h"
 #include "holder.h"
 #include "locks.h"
 #include "log.h"
@@ -36,51 +36,51 @@
 
 enum inode_type {
 	INODE_ROOT = 1, /* the mount's root: namespaces and their prefixes */
-	INODE_PREFIX,	/* a directory of namespaces: `team` of refs/kv/team/app */
-	INODE_DIR,	/* a namespace's root (path "") or a directory in one */
-	INODE_VERSION,	/* a committed value of a key (file or symlink); its content never changes */
-	INODE_PRIVATE,	/* the private copy of one write handle */
-	INODE_LOCAL,	/* a scratch or passing file: its bytes live in the mount */
-	INODE_CONTROL,	/* .kv and what is in it */
+	INODE_PREFIX,   /* a directory of namespaces: `team` of refs/kv/team/app */
+	INODE_DIR,      /* a namespace's root (path "") or a directory in one */
+	INODE_VERSION,  /* a committed value of a key (file or symlink); its content never changes */
+	INODE_PRIVATE,  /* the private copy of one write handle */
+	INODE_LOCAL,    /* a scratch or passing file: its bytes live in the mount */
+	INODE_CONTROL,  /* .kv and what is in it */
 };
 
 struct session; /* session.h */
-struct local;	/* local.h */
-struct file;	/* file.h */
-struct dir;	/* dir.c */
+struct local;   /* local.h */
+struct file;    /* file.h */
+struct dir;     /* dir.c */
 
 struct place {
-	struct place *next;	/* hash chain; fs.lock */
-	char *ns;		/* NULL for the mount's root and prefixes; fs.lock */
-	char *path;		/* inside ns, or the prefix; fs.lock */
-	uint64_t hash;		/* fs.lock */
-	unsigned refs;		/* fs.lock */
-	bool hashed;		/* in the table: false when its name was taken over; fs.lock */
-	struct inode *inodes;	/* all inodes of this place; fs.lock */
+	struct place *next;       /* hash chain; fs.lock */
+	char *ns;                 /* NULL for the mount's root and prefixes; fs.lock */
+	char *path;               /* inside ns, or the prefix; fs.lock */
+	uint64_t hash;            /* fs.lock */
+	unsigned refs;            /* fs.lock */
+	bool hashed;              /* in the table: false when its name was taken over; fs.lock */
+	struct inode *inodes;     /* all inodes of this place; fs.lock */
 	struct session *sessions; /* open write handles; fs.lock */
-	struct local *local;	/* scratch, passing or whiteout state; fs.lock */
+	struct local *local;      /* scratch, passing or whiteout state; fs.lock */
 	pthread_rwlock_t names;
 };
 
 struct inode {
-	enum inode_type type;	/* constant */
-	enum ledger_kind kind;	/* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
+	enum inode_type type;   /* constant */
+	enum ledger_kind kind;  /* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
 	struct ledger_oid blob; /* VERSION: its value; constant */
-	uint64_t size;		/* VERSION: the value's; constant */
-	uint64_t ino;		/* st_ino; constant */
-	struct timespec mtime;	/* VERSION: when the key last changed, or as touch(1) said; fs.lock */
-	struct place *place;	/* owned reference; fs.lock */
-	struct inode *next;	/* place.inodes; fs.lock */
-	uint64_t nlookup;	/* the kernel's count; fs.lock */
-	unsigned refs;		/* ours; fs.lock */
-	unsigned opens;		/* VERSION: handles that read `value`; fs.lock */
-	bool superseded;	/* VERSION: a save replaced it: not to be found again even if the value comes back; fs.lock */
-	bool unlinked;		/* its name is gone; fs.lock */
+	uint64_t size;          /* VERSION: the value's; constant */
+	uint64_t ino;           /* st_ino; constant */
+	struct timespec mtime;  /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
+	struct place *place;    /* owned reference; fs.lock */
+	struct inode *next;     /* place.inodes; fs.lock */
+	uint64_t nlookup;       /* the kernel's count; fs.lock */
+	unsigned refs;          /* ours; fs.lock */
+	unsigned opens;         /* VERSION: handles that read `value`; fs.lock */
+	bool superseded; /* VERSION: a save replaced it: not to be found again even if the value comes back; fs.lock */
+	bool unlinked;   /* its name is gone; fs.lock */
 	struct ledger_value *value; /* VERSION: while opens > 0; fs.lock */
-	struct session *session; /* PRIVATE: its write handle; constant once set, owned */
-	struct local *local;	/* LOCAL: owned reference; constant */
-	int control;		/* CONTROL: enum control_node; constant */
-	char *name;		/* CONTROL: a rejected value's name; constant */
+	struct session *session;    /* PRIVATE: its write handle; constant once set, owned */
+	struct local *local;        /* LOCAL: owned reference; constant */
+	int control;                /* CONTROL: enum control_node; constant */
+	char *name;                 /* CONTROL: a rejected value's name; constant */
 };
 
 /* An OPEN for writing that was answered ESTALE: the same thread's next LOOKUP of the place gets `priv` (open.c). */
@@ -88,8 +88,8 @@ struct redirect {
 	struct redirect *next; /* fs.lock */
 	pid_t tid;
 	struct inode *priv; /* owned reference */
-	time_t born;	    /* monotonic seconds */
-	bool moved;	    /* the place was renamed since: the thread will ask for the old name; fs.lock */
+	time_t born;        /* monotonic seconds */
+	bool moved;         /* the place was renamed since: the thread will ask for the old name; fs.lock */
 };
 
 struct fs {
@@ -104,19 +104,19 @@ struct fs {
 	_Atomic dev_t dev;    /* the mount's st_dev as processes see it; 0 until known */
 	atomic_int mnt_id;    /* proc_mount_id() of it; -1 until known */
 	uint64_t max_size;    /* bytes of a value at most */
-	bool readonly;	      /* every change is EROFS */
+	bool readonly;        /* every change is EROFS */
 	struct timespec born; /* times of directories of namespaces */
 	pthread_rwlock_t dirs[64];
 	pthread_mutex_t lock;
-	struct place **table; /* fs.lock */
-	size_t nplaces, ntable; /* fs.lock */
-	struct inode root;    /* fs.lock */
+	struct place **table;       /* fs.lock */
+	size_t nplaces, ntable;     /* fs.lock */
+	struct inode root;          /* fs.lock */
 	struct redirect *redirects; /* fs.lock */
-	void *touched; /* times.c: a search tree; fs.lock */
-	struct local *locals; /* all local files; fs.lock */
-	unsigned scratch_dirs; /* of them linked directories; fs.lock */
-	struct file *files;   /* all open files; fs.lock */
-	struct dir *opendirs; /* all open directories; fs.lock */
+	void *touched;              /* times.c: a search tree; fs.lock */
+	struct local *locals;       /* all local files; fs.lock */
+	unsigned scratch_dirs;      /* of them linked directories; fs.lock */
+	struct file *files;         /* all open files; fs.lock */
+	struct dir *opendirs;       /* all open directories; fs.lock */
 	_Atomic uint64_t next_ino;
 	struct control *control;
 	struct janitor *janitor; /* local.c: commits passing files that stay */
@@ -145,9 +145,9 @@ int place_name(struct fs *fs, const struct place *p, char **ns, char **path);
 
 /* A place whose name is held still: no rename or unlink of it or above it can happen. */
 struct hold {
-	struct place *place;	/* owned reference */
-	char *ns, *path;	/* owned; its name */
-	pthread_rwlock_t *dirs;	/* NULL: another hold has it */
+	struct place *place;    /* owned reference */
+	char *ns, *path;        /* owned; its name */
+	pthread_rwlock_t *dirs; /* NULL: another hold has it */
 };
 
 /*
@@ -217,7 +217,7 @@ uint64_t inode_number(struct fs *fs);
 int inode_stat(struct fs *fs, struct inode *i, struct stat *st);
 
 #define ATTR_FOREVER 3600.0 /* seconds: attributes of a version change by this mount's own replies only */
-#define ATTR_DIR 0.1	    /* seconds: a directory's times may lag behind foreign commits by so much */
+#define ATTR_DIR 0.1        /* seconds: a directory's times may lag behind foreign commits by so much */
 
 double inode_attr_timeout(const struct inode *i);
 

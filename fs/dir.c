@@ -20,10 +20,10 @@ struct dir {
 	struct dir *next, **link; /* fs.opendirs; fs.lock */
 	pthread_mutex_t lock;
 	struct ledger_tree *tree; /* lock; NULL: none */
-	char *ns, *path;	  /* lock; of the tree */
-	struct name *names;	  /* lock; what is not in the tree */
+	char *ns, *path;          /* lock; of the tree */
+	struct name *names;       /* lock; what is not in the tree */
 	size_t nnames, cap;
-	bool failed; /* lock; out of memory */
+	bool failed;          /* lock; out of memory */
 	uint64_t flock_owner; /* lock; who locked it with flock(2); 0: nobody */
 };
 

@@ -8,10 +8,10 @@
 #include "session.h"
 
 struct file {
-	struct file *next, **link; /* all open files, so that the end of the mount can free them; fs.lock */
-	struct inode *inode;	 /* what the kernel opened; owned reference */
-	struct inode *priv;	 /* write handle: the session's inode; owned reference */
-	struct session *session; /* priv's */
+	struct file *next, **link;  /* all open files, so that the end of the mount can free them; fs.lock */
+	struct inode *inode;        /* what the kernel opened; owned reference */
+	struct inode *priv;         /* write handle: the session's inode; owned reference */
+	struct session *session;    /* priv's */
 	struct ledger_value *value; /* control files: the bytes as of the open */
 	bool writer;
 	struct lock_owner *owners; /* of fcntl locks set through it and not flushed yet (lockops.c); fs.lock */

@@ -19,8 +19,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want |= conn->capable & (FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_POSIX_LOCKS |
 				       FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_ASYNC_READ);
 	/* Write-back would delay and merge what must be judged at the write; versions never need invalidation. */
-	conn->want &= ~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS |
-			FUSE_CAP_READDIRPLUS_AUTO);
+	conn->want &=
+		~(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
 }
 
 static const struct fuse_lowlevel_ops ops = {

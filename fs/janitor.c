@@ -8,7 +8,7 @@
 struct janitor {
 	pthread_t thread;
 	pthread_cond_t wake; /* with fs.lock: something has a new due time, or stop */
-	bool stop;	     /* fs.lock */
+	bool stop;           /* fs.lock */
 };
 
 static uint64_t now_ms(void)

@@ -34,7 +34,8 @@ static inline bool holds_namespaces(const struct inode *dir)
 }
 
 /* lookup.c */
-/* What the repository has at the place; `tid`: who asks, for session_own_saved() (0: the version for everybody).  A lookup is counted. */
+/* What the repository has at the place; `tid`: who asks, for session_own_saved() (0: the version for everybody).  A lookup
+ * is counted. */
 int lookup_committed(struct fs *fs, struct place *p, pid_t tid, struct inode **out);
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
@@ -64,7 +65,8 @@ struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p);
 int redirect_to_version(fuse_req_t req, struct inode *i);
 /* Was this thread sent to a version, and came back without a walk, by /proc/self/fd/N? */
 bool redirect_was_to_version(struct fs *fs, pid_t tid, const struct place *p);
-/* For truncate(2) by path: sends the caller through LOOKUP to a private inode of its own.  ESTALE for the reply, or a positive errno. */
+/* For truncate(2) by path: sends the caller through LOOKUP to a private inode of its own.  ESTALE for the reply, or a
+ * positive errno. */
 int redirect_caller(fuse_req_t req, struct inode *i);
 /* The private inode that the caller's LOOKUP of the place is to get, with a kernel lookup counted, or NULL. */
 struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char *path);
@@ -88,7 +90,8 @@ void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name);
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name, unsigned flags);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t to_parent, const char *to_name,
+	       unsigned flags);
 /* dir.c */
 void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);

@@ -30,8 +30,8 @@ int outcomes_record(struct outcomes *o, const char *ns, const char *key, struct 
 /*
  * The text that the process of `tid` is to see: of the attempts on `key` (NULL or "": of all on the namespace) the one whose
  * writer is nearest in the tree of processes, of equally near ones the newest (SPEC 6.4).  The distance is the number of
- * steps up from the caller to the first ancestor, itself at 0, that is the writer or of which the writer is a descendant that
- * has exited: a script sees the outcome of the cp that it ran last as its own.  Processes that still run, but are no
+ * steps up from the caller to the first ancestor, itself at 0, that is the writer or of which the writer is a descendant
+ * that has exited: a script sees the outcome of the cp that it ran last as its own.  Processes that still run, but are no
  * ancestors, are no relatives.  Process 1 makes relatives only of its own children.
  * A text on the heap, the caller frees it.  ENODATA: none; ESRCH, ENOMEM, EMFILE.
  */

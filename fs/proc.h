@@ -69,7 +69,6 @@ struct proc_exit {
  */
 int proc_exit_state(pid_t tid, struct proc_exit *out);
 
-
 /* What a request wants to know of its caller, by one reading of status: process, name (as proc_comm()), exit. */
 struct proc_look {
 	pid_t tgid;

@@ -15,49 +15,49 @@
 
 struct session {
 	struct fs *fs;
-	struct session *next;	/* place.sessions; fs.lock */
-	struct place *place;	/* where it will be saved; owned reference; fs.lock */
-	struct inode *priv;	/* its inode, which owns it */
+	struct session *next; /* place.sessions; fs.lock */
+	struct place *place;  /* where it will be saved; owned reference; fs.lock */
+	struct inode *priv;   /* its inode, which owns it */
 	pthread_mutex_t lock;
 
 	/* What it was made from; lock. */
 	bool base_absent;
-	bool base_own;		/* the base is what this session saved */
+	bool base_own; /* the base is what this session saved */
 	struct ledger_oid base;
 	enum ledger_kind kind;
 	uint64_t base_size;
 	struct ledger_value *base_value; /* NULL: empty, or not loaded yet */
 
 	/* The bytes; lock. */
-	struct spool *bytes;	/* the whole value once `whole`; with `tail`: only what goes behind the base */
-	bool whole;		/* bytes has all; else the base shows through */
-	bool replaces;		/* truncated to nothing before any read: the writer chose to replace (SPEC 5.2) */
+	struct spool *bytes; /* the whole value once `whole`; with `tail`: only what goes behind the base */
+	bool whole;          /* bytes has all; else the base shows through */
+	bool replaces;       /* truncated to nothing before any read: the writer chose to replace (SPEC 5.2) */
 	bool was_read;
-	bool append_only;	/* O_APPEND and nothing but appended: `bytes` is the tail */
+	bool append_only; /* O_APPEND and nothing but appended: `bytes` is the tail */
 
 	/* State; lock. */
-	atomic_bool created;	/* by O_CREAT on an absent name, and not saved yet */
-	bool exclusive;		/* and by O_EXCL */
-	bool dirty;		/* has something to save */
-	bool kind_set;		/* fchmod gave it a kind */
+	atomic_bool created; /* by O_CREAT on an absent name, and not saved yet */
+	bool exclusive;      /* and by O_EXCL */
+	bool dirty;          /* has something to save */
+	bool kind_set;       /* fchmod gave it a kind */
 	bool mtime_set;
 	struct timespec mtime;
-	int error;		/* ledger error that poisoned it: nothing more is saved (0: none) */
-	unsigned opens;		/* open files; fs.lock */
+	int error;      /* ledger error that poisoned it: nothing more is saved (0: none) */
+	unsigned opens; /* open files; fs.lock */
 	/*
 	 * The number that /proc shows for its descriptors: the private inode's own, by which the last-holder test tells
 	 * handles apart, until somebody calls fstat(2).  That must answer with the number that stat(2) of the key gave
 	 * before the open (vim and others compare them and refuse to save), and the kernel takes over whatever it is told.
 	 */
 	_Atomic uint64_t fd_ino;
-	uint64_t base_ino;	/* the number of the version it was made from; 0: the key was absent; constant */
+	uint64_t base_ino; /* the number of the version it was made from; 0: the key was absent; constant */
 
-	atomic_bool detached;	/* its name was unlinked: saves go nowhere, as POSIX has it (check_detached()) */
+	atomic_bool detached; /* its name was unlinked: saves go nowhere, as POSIX has it (check_detached()) */
 
 	/* Who; the opener is constant, the list of writers grows; lock. */
-	struct who who;		/* the opener; who.tid is that of the open */
+	struct who who;             /* the opener; who.tid is that of the open */
 	struct holder_chain *chain; /* the opener's ancestry, for saves that nobody is there for; NULL: not known */
-	pid_t last_pid;		/* newest process id of the system at the open */
+	pid_t last_pid;             /* newest process id of the system at the open */
 	pid_t writers[SESSION_WRITERS];
 	unsigned nwriters;
 	pid_t last_tid, last_tgid; /* the last writer, so that runs of writes cost nothing */
@@ -110,7 +110,8 @@ void session_set_mtime(struct session *s, const struct timespec *t);
 /* Can a save by `w` still land?  0, or ECONFLICT, recorded for user.kv.status.  Costs a look at the ref. */
 int session_check(struct session *s, const struct who *w);
 
-/* Saves now if there is something to save: one commit.  `w` NULL: the opener, by the recorded chain.  0 or a ledger error. */
+/* Saves now if there is something to save: one commit.  `w` NULL: the opener, by the recorded chain.  0 or a ledger error.
+ */
 int session_save(struct session *s, const struct who *w);
 
 /*
@@ -129,10 +130,10 @@ bool session_is_behind(struct session *s);
 bool session_refresh(struct session *s);
 
 /*
- * The private inode of a handle of the process of `tid` that goes on from `e`, the value that the place has now, with nothing
- * unsaved, while its fstat(2) tells another number than the version's stat(2): to be shown to that process in its stead, because
- * programs that compare the two (sqlite, before it writes) take a difference for a file that was replaced under them.
- * A reference for the caller, or NULL.
+ * The private inode of a handle of the process of `tid` that goes on from `e`, the value that the place has now, with
+ * nothing unsaved, while its fstat(2) tells another number than the version's stat(2): to be shown to that process in its
+ * stead, because programs that compare the two (sqlite, before it writes) take a difference for a file that was replaced
+ * under them. A reference for the caller, or NULL.
  */
 struct inode *session_own_saved(struct fs *fs, struct place *p, const struct ledger_entry *e, pid_t tid);
 

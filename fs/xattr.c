@@ -47,7 +47,7 @@ struct target {
 	struct inode *inode;
 	enum attr attr;
 	enum ledger_expect_what what; /* expect-* */
-	const char *arg;	      /* behind "swap."; on a directory behind "expect-blob." and "status.": NAME */
+	const char *arg;              /* behind "swap."; on a directory behind "expect-blob." and "status.": NAME */
 	char *ns, *path;
 	bool is_key; /* a file, not a directory */
 };
@@ -109,7 +109,8 @@ static void target_end(struct target *t)
 	free(t->path);
 }
 
-/* The key that the attribute is about: the target, or the entry `.NAME` of a directory; NULL: none, or no memory.  free() it. */
+/* The key that the attribute is about: the target, or the entry `.NAME` of a directory; NULL: none, or no memory.  free()
+ * it. */
 static char *target_key(const struct target *t)
 {
 	if (t->arg)
@@ -117,7 +118,8 @@ static char *target_key(const struct target *t)
 	return t->is_key ? strdup(t->path) : NULL;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------------
+ */
 
 static int expect_text(struct fs *fs, const struct target *t, pid_t tid, char *buf, size_t size)
 {
@@ -231,7 +233,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		fuse_reply_xattr(req, 0);
 }
 
-/* --- arming ------------------------------------------------------------------------------------------------------------- */
+/* --- arming -------------------------------------------------------------------------------------------------------------
+ */
 
 static int parse_version(const char *value, size_t size, uint64_t *out)
 {

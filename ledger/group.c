@@ -25,10 +25,10 @@ struct group_ns {
 	int rc; /* why it cannot be worked on */
 	char msg[256];
 	bool exists, moved;
-	bool loose;            /* built on a commit, not on the ref, which does not move: for one request alone */
+	bool loose;              /* built on a commit, not on the ref, which does not move: for one request alone */
 	struct ledger_oid found; /* the ref as it was under the lock; zero when absent */
-	struct ledger_tip tip; /* as of the last change applied; zero when absent */
-	char *why;             /* that change's subject, for the reflog */
+	struct ledger_tip tip;   /* as of the last change applied; zero when absent */
+	char *why;               /* that change's subject, for the reflog */
 };
 
 struct pending {

@@ -114,7 +114,8 @@ void keytime_note(struct ledger *l, const char *ns, const char *path, const stru
 
 /* --- changes (commit.c, expect.c) ----------------------------------------------------------------------------------- */
 
-/* Calls `attempt` until it gives something else than ELOCKED, for as long as another's lock may last.  *retries: how often again. */
+/* Calls `attempt` until it gives something else than ELOCKED, for as long as another's lock may last.  *retries: how often
+ * again. */
 int lock_retry(struct ledger *l, int (*attempt)(struct ledger *l, void *arg), void *arg, unsigned *retries);
 
 struct edit;

@@ -103,8 +103,8 @@ struct ledger_result {
 	struct ledger_tip
 		tip;  /* success: the state that the change made (or found, when !changed); conflict: what is there */
 	bool changed; /* false: every edit was already so; no commit was made */
-	/* Success: blob (a directory: tree) of the last edit's path after it (zero: none).  Conflict about a key: what is there
-	 * (zero: absent).
+	/* Success: blob (a directory: tree) of the last edit's path after it (zero: none).  Conflict about a key: what is
+	 * there (zero: absent).
 	 */
 	struct ledger_oid blob;
 	enum ledger_reason reason; /* conflict */

@@ -31,13 +31,14 @@ enum ledger_publish {
 };
 
 struct ledger_options {
-	bool init;	    /* make a bare repository where `path` is absent */
-	bool readonly;	    /* every change is LEDGER_EROFS */
-	bool nosync;	    /* durability=none: does not wait for the disk */
-	bool no_upkeep;	    /* no repacking in the background */
+	bool init;      /* make a bare repository where `path` is absent */
+	bool readonly;  /* every change is LEDGER_EROFS */
+	bool nosync;    /* durability=none: does not wait for the disk */
+	bool no_upkeep; /* no repacking in the background */
 	enum ledger_publish publish;
 	uint64_t value_limit; /* bytes; larger values are LEDGER_ETOOBIG; 0: 1 TiB */
-	/* For what no caller can return: hostile entries, recovery, upkeep.  One line without newline, any thread.  May be NULL. */
+	/* For what no caller can return: hostile entries, recovery, upkeep.  One line without newline, any thread.  May be
+	 * NULL. */
 	void (*log)(void *arg, const char *line);
 	void *log_arg;
 };
@@ -68,8 +69,8 @@ int ledger_config_each(struct ledger *l, const char *name, int (*each)(void *arg
 struct ledger_tip {
 	struct ledger_oid commit;
 	struct ledger_oid tree;
-	uint64_t version;      /* generation of the commit: 1 for the first */
-	struct timespec time;  /* the commit's; to the nanosecond while this ledger made it, else to the second */
+	uint64_t version;     /* generation of the commit: 1 for the first */
+	struct timespec time; /* the commit's; to the nanosecond while this ledger made it, else to the second */
 };
 
 /*
@@ -92,9 +93,9 @@ int ledger_ns_check(const char *ns);
 
 enum ledger_kind {
 	LEDGER_FILE = 1, /* 100644 */
-	LEDGER_EXEC,	 /* 100755 */
-	LEDGER_LINK,	 /* 120000 */
-	LEDGER_DIR,	 /* 40000 */
+	LEDGER_EXEC,     /* 100755 */
+	LEDGER_LINK,     /* 120000 */
+	LEDGER_DIR,      /* 40000 */
 };
 
 struct ledger_entry {
