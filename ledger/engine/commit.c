@@ -357,12 +357,39 @@ static int pack_late(struct store_group *g)
 	return r;
 }
 
+/*
+ * The group failed after its pack could be seen.  A foreign git that met one of its objects there did not write it again,
+ * and its own commit may rest on that one: what was shown never goes.  It stays in a pack for good, which upkeep merges; if
+ * that cannot be written, in the one that was shown.
+ */
+static void keep_shown(struct store_group *g, const char *small, int failed)
+{
+	static const char *const suffixes[] = {"idx", "pack"};
+	struct store *s = g->s;
+	char why[256], path[80], tmp[64];
+	int code;
+
+	snprintf(why, sizeof(why), "%s", ledger_errmsg());
+	store_tmp(s, tmp, "k", 0);
+	code = pack_write(&g->pack, s->dirfd, NULL, tmp, !s->nosync, NULL);
+	for (int i = 0; !code && i < 2; i++) {
+		snprintf(path, sizeof(path), PACK_DIR "/pack-%s.%s", small, suffixes[i]);
+		io_unlink(s->dirfd, path);
+	}
+	pthread_mutex_lock(&s->mu);
+	if (++s->kept % 4 == 0)
+		s->checkpoints++; /* so many packs are worth a merge as well */
+	pthread_mutex_unlock(&s->mu);
+	ledger_fail(failed, "%s", why); /* the sentence stays that of the group's own failure */
+}
+
 static int commit_sync(struct store_group *g)
 {
 	struct store *s = g->s;
-	char name[41] = "", tmp[64], idx[80];
+	char name[41] = "", tmp[64];
 	char **names;
 	uint64_t small = 0;
+	bool shown = false;
 	int r, jr;
 
 	pthread_mutex_lock(&s->mu);
@@ -382,6 +409,7 @@ static int commit_sync(struct store_group *g)
 		r = pack_finish(&g->pack);
 		if (!r)
 			r = pack_write(&g->pack, s->dirfd, name, tmp, false, NULL);
+		shown = !r;
 	}
 	if (!r)
 		r = sync_foreign(g);
@@ -393,13 +421,10 @@ static int commit_sync(struct store_group *g)
 	if (r == LEDGER_EDEAD && !jr)
 		return r;
 	if (jr || r) {
-		if (small) {
-			snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.idx", name);
-			io_unlink(s->dirfd, idx);
-			snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.pack", name);
-			io_unlink(s->dirfd, idx);
-		}
-		return jr ? jr : take_back(g, r);
+		r = jr ? jr : take_back(g, r);
+		if (shown)
+			keep_shown(g, name, r);
+		return r;
 	}
 	pthread_mutex_lock(&s->mu);
 	append(g);

@@ -149,6 +149,7 @@ struct store {
 	struct retired *retired;
 	size_t nretired, retiredcap;
 	size_t checkpoints; /* since the last upkeep */
+	size_t kept;        /* packs of failed groups that stay: for the merging alone */
 	pid_t upkeep_pid;
 	char (*merged)[41]; /* the keeper's: packs that another holds now, to go at merged_at */
 	size_t nmerged;
