@@ -16,6 +16,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -284,6 +285,7 @@ def main(opts="", log=(), repo=None, shared=True):
     if os.geteuid() == 0 and not os.listdir("/sys/fs/fuse/connections"):
         subprocess.run(["mount", "-t", "fusectl", "none", "/sys/fs/fuse/connections"], stderr=subprocess.DEVNULL, check=False)
     os.umask(0o022)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a runner under nohup passes on that it is ignored, and daemons honour it
     sys.stdout.reconfigure(line_buffering=True)
     os.environ.update({"HOME": work(), **{k: v for k, v in ENV.items() if k.startswith("GIT_CONFIG") or k == "LC_ALL"}})
     timer = threading.Timer(WATCHDOG, _watchdog)
