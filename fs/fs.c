@@ -147,6 +147,7 @@ static void name_unsaved(struct fs *fs)
 void fs_shutdown(struct fs *fs)
 {
 	local_stop(fs);
+	locks_stop(fs->locks, ENOTCONN); /* EINTR without a signal: the kernel would hand ERESTARTSYS to the program */
 	revalidate_stop(fs);
 	name_unsaved(fs);
 }

@@ -442,6 +442,21 @@ bool locks_any(struct locks *l, const char *key)
 	return any;
 }
 
+void locks_stop(struct locks *l, int err)
+{
+	struct waiter *told = NULL, **at;
+
+	pthread_mutex_lock(&l->lock);
+	for (at = &l->waiters; *at;) {
+		if ((*at)->key)
+			tell_later(at, err, &told);
+		else
+			at = &(*at)->next;
+	}
+	pthread_mutex_unlock(&l->lock);
+	tell(told);
+}
+
 void locks_free(struct locks *l)
 {
 	struct waiter *w, *next;
@@ -450,10 +465,9 @@ void locks_free(struct locks *l)
 
 	if (!l)
 		return;
+	locks_stop(l, EINTR);
 	for (w = l->waiters; w; w = next) {
 		next = w->next;
-		if (w->key)
-			w->done(w->arg, EINTR);
 		free(w);
 	}
 	for (i = 0; i < NBUCKETS; i++) {

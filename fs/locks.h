@@ -46,6 +46,8 @@ struct lock_want {
 typedef void lock_done_fn(void *arg, int err);
 
 int locks_new(struct locks **out); /* 0 or ENOMEM */
+/* Queued requests are told `err`; later ones queue again. */
+void locks_stop(struct locks *l, int err);
 /* Queued requests are told EINTR.  NULL is fine. */
 void locks_free(struct locks *l);
 

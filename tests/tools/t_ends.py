@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The end of a mount with files open, saved and unsaved, and temporary files beside: what is saved is committed, what is not is named."""
+import fcntl
 import os
 import signal
 import sys
@@ -70,6 +71,36 @@ def term(t):
     fails((errno.ENOTCONN, errno.ECONNABORTED), c.pwrite, fds["dirty"], b"x", 0)
     c.quit(9)
     eq(repo.faults(), [])
+
+
+def wait_for_lock(path):
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX)
+    finally:
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+OPS.update({"wait_for_lock": wait_for_lock, "lockf": lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX)})
+
+
+@case("SIGTERM while a process waits for a lock: it is told, and the daemon ends")
+def waiting(t):
+    repo, m, d = start("waiting.git")
+    holder, waiter = Client(), Client()
+    fd = holder.open(d + "k", os.O_RDWR)
+    holder.lockf(fd)
+    waiter.begin("wait_for_lock", d + "k")
+    until(lambda: "fuse" in open("/proc/%d/wchan" % waiter.pid).read() or "request" in open("/proc/%d/stack" % waiter.pid).read(), "the waiter in the kernel")
+    ok(not waiter.ready(), "it waits")
+    status, log = finish(m, "SIGTERM")
+    eq((status, [x for x in log if "in use" not in x]), (0, []))
+    fails((errno.EINTR, errno.ENOTCONN, errno.ECONNABORTED, errno.EIO), waiter.end)
+    for c in (holder, waiter):
+        c.quit(9)
 
 
 @table([("fusermount3 -u", "fusermount3"), ("SIGTERM", "SIGTERM")])
