@@ -50,7 +50,8 @@ struct file;    /* file.h */
 struct dir;     /* dir.c */
 
 struct place {
-	struct place *next;       /* hash chain; fs.lock */
+	struct place *next;       /* hash chain, or fs.nameless; fs.lock */
+	struct place **link;      /* in fs.nameless; fs.lock */
 	char *ns;                 /* NULL for the mount's root and prefixes; fs.lock */
 	char *path;               /* inside ns, or the prefix; fs.lock */
 	uint64_t hash;            /* fs.lock */
@@ -110,6 +111,7 @@ struct fs {
 	pthread_mutex_t lock;
 	struct place **table;       /* fs.lock */
 	size_t nplaces, ntable;     /* fs.lock */
+	struct place *nameless;     /* places whose name was taken over, while somebody refers to them; fs.lock */
 	struct inode root;          /* fs.lock */
 	struct redirect *redirects; /* fs.lock */
 	void *touched;              /* times.c: a search tree; fs.lock */

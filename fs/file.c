@@ -14,6 +14,7 @@ void file_free(struct fs *fs, struct file *f)
 	if (f->next)
 		f->next->link = f->link;
 	pthread_mutex_unlock(&fs->lock);
+	file_forget_owners(fs, f);
 	inode_unref(fs, f->inode);
 	if (f->priv)
 		inode_unref(fs, f->priv);

@@ -152,26 +152,34 @@ void fs_shutdown(struct fs *fs)
 	name_unsaved(fs);
 }
 
-/* The kernel forgets nothing at an unmount: all inodes that are left end here. */
+/* The kernel forgets nothing at an unmount: all inodes that are left end here, and their places with the last of them. */
+static void free_chain(struct fs *fs, struct place **chain)
+{
+	struct place *p;
+
+	while ((p = *chain)) {
+		struct inode *i = p->inodes;
+
+		if (!i) {
+			*chain = p->next; /* kept by a lost reference only */
+			if (p->next)
+				p->next->link = chain;
+			continue;
+		}
+		pthread_mutex_lock(&fs->lock);
+		place_ref_locked(p);
+		pthread_mutex_unlock(&fs->lock);
+		inode_abandon(fs, i);
+		place_unref(fs, p);
+	}
+}
+
 static void free_inodes(struct fs *fs)
 {
 	redirects_free(fs);
-	for (size_t n = 0; n < fs->ntable; n++) {
-		while (fs->table[n]) {
-			struct place *p = fs->table[n];
-			struct inode *i = p->inodes;
-
-			if (!i) {
-				fs->table[n] = p->next; /* kept by a lost reference only */
-				continue;
-			}
-			pthread_mutex_lock(&fs->lock);
-			place_ref_locked(p);
-			pthread_mutex_unlock(&fs->lock);
-			inode_abandon(fs, i);
-			place_unref(fs, p);
-		}
-	}
+	for (size_t n = 0; n < fs->ntable; n++)
+		free_chain(fs, &fs->table[n]);
+	free_chain(fs, &fs->nameless);
 }
 
 void fs_free(struct fs *fs)

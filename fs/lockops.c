@@ -220,6 +220,12 @@ static uint64_t take_owner(struct fs *fs, struct file *f, uint64_t owner)
 	return id;
 }
 
+void file_forget_owners(struct fs *fs, struct file *f)
+{
+	while (take_owner(fs, f, 0))
+		;
+}
+
 void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner)
 {
 	/* An owner that locked through another descriptor of the key loses its locks at any close of it, as POSIX has it. */

@@ -113,5 +113,7 @@ void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner);
 void dir_note_flock(struct fuse_file_info *fi);
 void flock_release(struct fs *fs, struct inode *i, uint64_t owner);
 void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock);
+/* The mount has ended: nobody locks through the file any more. */
+void file_forget_owners(struct fs *fs, struct file *f);
 
 #endif

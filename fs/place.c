@@ -151,12 +151,30 @@ struct place *place_get(struct fs *fs, const char *ns, const char *path)
 	return p;
 }
 
+static void nameless_insert(struct fs *fs, struct place *p)
+{
+	p->next = fs->nameless;
+	p->link = &fs->nameless;
+	if (p->next)
+		p->next->link = &p->next;
+	fs->nameless = p;
+}
+
+static void nameless_remove(struct place *p)
+{
+	*p->link = p->next;
+	if (p->next)
+		p->next->link = p->link;
+}
+
 void place_unref_locked(struct fs *fs, struct place *p)
 {
 	if (!p || --p->refs)
 		return;
 	if (p->hashed)
 		table_remove(fs, p);
+	else
+		nameless_remove(p);
 	place_free(p);
 }
 
@@ -302,6 +320,7 @@ static void rename_locked(struct fs *fs, struct place *p, char *ns, char *path)
 static void displace_locked(struct fs *fs, struct place *p, struct place *heir)
 {
 	table_remove(fs, p);
+	nameless_insert(fs, p);
 	for (struct inode *i = p->inodes; i; i = i->next) {
 		if (i->type != INODE_PRIVATE)
 			i->unlinked = true;
