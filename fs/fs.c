@@ -152,24 +152,23 @@ void fs_shutdown(struct fs *fs)
 	name_unsaved(fs);
 }
 
-/* The kernel forgets nothing at an unmount: all inodes that are left end here, and their places with the last of them. */
+/*
+ * The kernel forgets nothing at an unmount: all inodes that are left end here, and their places with the last reference.  A
+ * place without inodes stays: a session of another one may be saved under its name, and lets go of it when that one ends.
+ */
 static void free_chain(struct fs *fs, struct place **chain)
 {
 	struct place *p;
 
-	while ((p = *chain)) {
-		struct inode *i = p->inodes;
-
-		if (!i) {
-			*chain = p->next; /* kept by a lost reference only */
-			if (p->next)
-				p->next->link = chain;
-			continue;
-		}
+	for (;;) {
+		for (p = *chain; p && !p->inodes; p = p->next)
+			;
+		if (!p)
+			return;
 		pthread_mutex_lock(&fs->lock);
 		place_ref_locked(p);
 		pthread_mutex_unlock(&fs->lock);
-		inode_abandon(fs, i);
+		inode_abandon(fs, p->inodes);
 		place_unref(fs, p);
 	}
 }

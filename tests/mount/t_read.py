@@ -172,7 +172,7 @@ def gc(t):
         want["k%d" % (i % 10)] = b"%d\n" % i * 100
         save(t.path("k%d" % (i % 10)), want["k%d" % (i % 10)])
         if i % 13 == 12:
-            t.repo.git(*(["gc", "-q", "--prune=now"] if i % 2 else ["repack", "-adq"]))
+            t.repo.git(*(["gc", "-q", "--force", "--prune=now"] if i % 2 else ["repack", "-adq"]))
     eq({k: read(t.path(k)) for k in os.listdir(t.dir)}, want)
     t.put("after", b"gc")
     eq(t.repo.show(t.ns, "after"), b"gc")
