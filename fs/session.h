@@ -63,16 +63,16 @@ struct session {
 	pid_t last_tid, last_tgid; /* the last writer, so that runs of writes cost nothing */
 };
 
-/*
- * A session on `priv` (takes it over as priv->session) for the caller of `req`, based on `base` at the place (NULL:
- * nothing is there).  It is on the place's list when the call returns.  0 or a ledger error.
- */
 /* Who calls fstat(2) is told the number of the version from now on; see fd_ino. */
 void session_show_base_ino(struct session *s);
 
 /* The bits of open(2)'s flags that say how it will be saved; before the first use. */
 int session_set_flags(struct session *s, int flags);
 
+/*
+ * A session on `priv` (takes it over as priv->session) for the caller of `req`, based on `base` at the place (NULL:
+ * nothing is there).  It is on the place's list when the call returns.  0 or a ledger error.
+ */
 int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *base, fuse_req_t req);
 
 /* Off the list, all freed.  From the private inode's end only. */
