@@ -23,8 +23,7 @@ struct dir {
 	char *ns, *path;          /* lock; of the tree */
 	struct name *names;       /* lock; what is not in the tree */
 	size_t nnames, cap;
-	bool failed;          /* lock; out of memory */
-	uint64_t flock_owner; /* lock; who locked it with flock(2); 0: nobody */
+	bool failed; /* lock; out of memory */
 };
 
 static void dir_clear(struct dir *d)
@@ -225,21 +224,11 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		dir_free(fs, d);
 }
 
-void dir_note_flock(struct fuse_file_info *fi)
-{
-	struct dir *d = (struct dir *)(uintptr_t)fi->fh;
-
-	pthread_mutex_lock(&d->lock);
-	d->flock_owner = fi->lock_owner;
-	pthread_mutex_unlock(&d->lock);
-}
-
 void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct dir *d = (struct dir *)(uintptr_t)fi->fh;
 
-	if (d->flock_owner)
-		flock_release(fs_of(req), inode_of(fs_of(req), ino), d->flock_owner);
+	locks_on_release(fs_of(req), inode_of(fs_of(req), ino), fi->fh);
 	dir_free(fs_of(req), d);
 	fuse_reply_err(req, 0);
 }

@@ -14,7 +14,6 @@ void file_free(struct fs *fs, struct file *f)
 	if (f->next)
 		f->next->link = f->link;
 	pthread_mutex_unlock(&fs->lock);
-	file_forget_owners(fs, f);
 	inode_unref(fs, f->inode);
 	if (f->priv)
 		inode_unref(fs, f->priv);
@@ -85,7 +84,7 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct fs *fs = fs_of(req);
 	struct file *f = file_of(fi);
 
-	locks_on_release(fs, f, fi->lock_owner, fi->flock_release);
+	locks_on_release(fs, f->inode, fi->fh);
 	file_close(fs, f);
 	fuse_reply_err(req, 0);
 }

@@ -14,7 +14,6 @@ struct file {
 	struct session *session;    /* priv's */
 	struct ledger_value *value; /* control files: the bytes as of the open */
 	bool writer;
-	struct lock_owner *owners; /* of fcntl locks set through it and not flushed yet (lockops.c); fs.lock */
 };
 
 static inline struct file *file_of(const struct fuse_file_info *fi)

@@ -46,10 +46,10 @@ static void put(struct lock_ranges *r, const struct lock_want *w, struct lock_he
 	(*r->count)++;
 }
 
-/* Takes up a lock of the same owner and type that overlaps or touches `w`: `w` grows to cover both. */
+/* Takes up a lock of the same owner, type and file that overlaps or touches `w`: `w` grows to cover both. */
 static bool swallow(struct lock_want *w, const struct lock_want *old)
 {
-	if (old->type != w->type || (old->end != LOCKS_EOF && old->end + 1 < w->start) ||
+	if (old->type != w->type || old->file != w->file || (old->end != LOCKS_EOF && old->end + 1 < w->start) ||
 	    (w->end != LOCKS_EOF && w->end + 1 < old->start))
 		return false;
 	if (old->start < w->start)
@@ -124,12 +124,27 @@ static int get_spare(const struct lock_ranges *r, const struct lock_want *w, str
 	return 0;
 }
 
-void lock_ranges_remove(struct lock_ranges *r, enum lock_family family, uint64_t owner)
+bool lock_match_fcntl_owner(const struct lock_want *held, uint64_t owner)
+{
+	return held->family == LOCK_FCNTL && held->owner == owner;
+}
+
+bool lock_match_flock_owner(const struct lock_want *held, uint64_t owner)
+{
+	return held->family == LOCK_FLOCK && held->owner == owner;
+}
+
+bool lock_match_file(const struct lock_want *held, uint64_t file)
+{
+	return held->file == file;
+}
+
+void lock_ranges_remove(struct lock_ranges *r, lock_match_fn *match, uint64_t id)
 {
 	struct lock_held **at = &r->first;
 
 	while (*at) {
-		if ((*at)->w.family == family && (*at)->w.owner == owner)
+		if (match(&(*at)->w, id))
 			drop(r, at);
 		else
 			at = &(*at)->next;
@@ -143,7 +158,7 @@ int lock_ranges_set(struct lock_ranges *r, const struct lock_want *w, bool *free
 
 	*freed = w->type != F_WRLCK; /* unlocked, or maybe weakened */
 	if (w->family == LOCK_FLOCK && w->type == F_UNLCK) {
-		lock_ranges_remove(r, LOCK_FLOCK, w->owner);
+		lock_ranges_remove(r, lock_match_flock_owner, w->owner);
 		return 0;
 	}
 	err = get_spare(r, w, &spare);
@@ -151,7 +166,7 @@ int lock_ranges_set(struct lock_ranges *r, const struct lock_want *w, bool *free
 		return err;
 	if (w->family == LOCK_FLOCK) { /* a conversion lets the old lock go before it tries for the new one: flock(2) */
 		*freed = true;
-		lock_ranges_remove(r, LOCK_FLOCK, w->owner);
+		lock_ranges_remove(r, lock_match_flock_owner, w->owner);
 	}
 	if (w->type != F_UNLCK && lock_ranges_conflict(r->first, w))
 		err = EAGAIN;

@@ -2,8 +2,8 @@
 /*
  * The locks that are held on one key: the inside of locks.c, which owns the mutex.
  *
- * An owner's fcntl ranges do not overlap and do not touch in the same type, but for keys that were joined; its flock lock
- * is one.
+ * An owner's fcntl ranges do not overlap, and do not touch in the same type through the same file, but for keys that were
+ * joined; its flock lock is one.
  */
 #ifndef FS_LOCK_RANGES_H
 #define FS_LOCK_RANGES_H
@@ -31,7 +31,11 @@ const struct lock_held *lock_ranges_conflict(const struct lock_held *h, const st
  */
 int lock_ranges_set(struct lock_ranges *r, const struct lock_want *w, bool *freed);
 
-void lock_ranges_remove(struct lock_ranges *r, enum lock_family family, uint64_t owner);
+typedef bool lock_match_fn(const struct lock_want *held, uint64_t id);
+
+lock_match_fn lock_match_fcntl_owner, lock_match_flock_owner, lock_match_file;
+
+void lock_ranges_remove(struct lock_ranges *r, lock_match_fn *match, uint64_t id);
 
 /* Moves all of `from` to `to`. */
 void lock_ranges_join(struct lock_ranges *to, struct lock_ranges *from);

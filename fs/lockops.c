@@ -10,11 +10,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-struct lock_owner {
-	struct lock_owner *next;
-	uint64_t id;
-};
-
 static bool is_dir(const struct inode *i)
 {
 	return i->type == INODE_ROOT || i->type == INODE_PREFIX || i->type == INODE_DIR ||
@@ -92,12 +87,13 @@ static void unlock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struct 
 	fuse_reply_err(req, saved ? ledger_errno(saved) : err);
 }
 
-static struct lock_want want_of(const struct flock *l, uint64_t owner)
+static struct lock_want want_of(const struct flock *l, const struct fuse_file_info *fi)
 {
 	return (struct lock_want){
 		.family = LOCK_FCNTL,
 		.type = l->l_type,
-		.owner = owner,
+		.owner = fi->lock_owner,
+		.file = fi->fh,
 		.start = l->l_start,
 		.end = l->l_len ? l->l_start + l->l_len - 1 : LOCKS_EOF,
 		.pid = l->l_pid,
@@ -107,7 +103,7 @@ static struct lock_want want_of(const struct flock *l, uint64_t owner)
 void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock)
 {
 	struct fs *fs = fs_of(req);
-	struct lock_want want = want_of(lock, fi->lock_owner), there;
+	struct lock_want want = want_of(lock, fi), there;
 	char *key = lock_key(fs, inode_of(fs, ino));
 
 	if (!key) {
@@ -126,30 +122,9 @@ void op_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	fuse_reply_lock(req, lock);
 }
 
-/* Remembers who locks through the file.  False: out of memory. */
-static bool note_owner(struct fs *fs, struct file *f, uint64_t owner)
-{
-	struct lock_owner *new = malloc(sizeof(*new)), *o;
-
-	if (!new)
-		return false;
-	new->id = owner;
-	pthread_mutex_lock(&fs->lock);
-	for (o = f->owners; o && o->id != owner;)
-		o = o->next;
-	if (!o) {
-		new->next = f->owners;
-		f->owners = new;
-		new = NULL;
-	}
-	pthread_mutex_unlock(&fs->lock);
-	free(new);
-	return true;
-}
-
 void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock, int sleep)
 {
-	struct lock_want want = want_of(lock, fi->lock_owner);
+	struct lock_want want = want_of(lock, fi);
 
 	if (is_dir(inode_of(fs_of(req), ino))) {
 		fuse_reply_err(req, ENOLCK); /* nothing tells when such a lock ends: directories have no FLUSH */
@@ -157,16 +132,14 @@ void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 	}
 	if (want.type == F_UNLCK)
 		unlock(req, ino, file_of(fi), &want);
-	else if (note_owner(fs_of(req), file_of(fi), want.owner))
-		set_lock(req, ino, file_of(fi), &want, sleep);
 	else
-		fuse_reply_err(req, ENOLCK);
+		set_lock(req, ino, file_of(fi), &want, sleep);
 }
 
 void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 {
-	struct lock_want want = {.family = LOCK_FLOCK, .owner = fi->lock_owner, .pid = fuse_req_ctx(req)->pid};
-	struct file *f = NULL;
+	struct lock_want want = {.family = LOCK_FLOCK, .owner = fi->fh, .file = fi->fh, .pid = fuse_req_ctx(req)->pid};
+	struct file *f = is_dir(inode_of(fs_of(req), ino)) ? NULL : file_of(fi);
 
 	switch (op & ~LOCK_NB) {
 	case LOCK_SH:
@@ -182,70 +155,29 @@ void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op)
 		fuse_reply_err(req, EINVAL);
 		return;
 	}
-	if (is_dir(inode_of(fs_of(req), ino)))
-		dir_note_flock(fi);
-	else
-		f = file_of(fi);
 	if (want.type == F_UNLCK)
 		unlock(req, ino, f, &want);
 	else
 		set_lock(req, ino, f, &want, !(op & LOCK_NB));
 }
 
-static void release(struct fs *fs, struct inode *i, enum lock_family family, uint64_t owner)
+void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner)
 {
-	char *key = lock_key(fs, i);
+	char *key = locks_none(fs->locks) ? NULL : lock_key(fs, f->inode);
 
+	/* An owner that locked through another descriptor of the key loses its locks at any close of it, as POSIX has it. */
 	if (key)
-		locks_release(fs->locks, key, family, owner);
+		locks_release_owner(fs->locks, key, owner);
 	free(key);
 }
 
-/* Takes `owner` (0: any) off the file's list; the one that was there, or 0. */
-static uint64_t take_owner(struct fs *fs, struct file *f, uint64_t owner)
+void locks_on_release(struct fs *fs, struct inode *i, uint64_t file)
 {
-	struct lock_owner **slot, *found;
-	uint64_t id = 0;
+	char *key = locks_none(fs->locks) ? NULL : lock_key(fs, i);
 
-	pthread_mutex_lock(&fs->lock);
-	for (slot = &f->owners; *slot && owner && (*slot)->id != owner;)
-		slot = &(*slot)->next;
-	found = *slot;
-	if (found) {
-		*slot = found->next;
-		id = found->id;
-	}
-	pthread_mutex_unlock(&fs->lock);
-	free(found);
-	return id;
-}
-
-void file_forget_owners(struct fs *fs, struct file *f)
-{
-	while (take_owner(fs, f, 0))
-		;
-}
-
-void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner)
-{
-	/* An owner that locked through another descriptor of the key loses its locks at any close of it, as POSIX has it. */
-	take_owner(fs, f, owner);
-	release(fs, f->inode, LOCK_FCNTL, owner);
-}
-
-void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock)
-{
-	uint64_t left;
-
-	/* Processes have flushed: who is left owns its locks as an open file (F_OFD_SETLK), and the kernel says no more of
-	 * it. */
-	while ((left = take_owner(fs, f, 0)))
-		release(fs, f->inode, LOCK_FCNTL, left);
-	if (flock)
-		flock_release(fs, f->inode, owner);
-}
-
-void flock_release(struct fs *fs, struct inode *i, uint64_t owner)
-{
-	release(fs, i, LOCK_FLOCK, owner);
+	/* Processes have flushed: what is left is a flock, or an open file's own (F_OFD_SETLK), of which the kernel says no
+	 * more. */
+	if (key)
+		locks_release_file(fs->locks, key, file);
+	free(key);
 }

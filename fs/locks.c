@@ -312,7 +312,7 @@ int locks_set(struct locks *l, const char *key, const struct lock_want *w)
 	return err;
 }
 
-void locks_release(struct locks *l, const char *key, enum lock_family family, uint64_t owner)
+static void release(struct locks *l, const char *key, lock_match_fn *match, uint64_t id)
 {
 	struct waiter *told = NULL;
 	struct key *k;
@@ -320,30 +320,31 @@ void locks_release(struct locks *l, const char *key, enum lock_family family, ui
 	pthread_mutex_lock(&l->lock);
 	k = key_find(l, key);
 	if (k) {
-		lock_ranges_remove(&k->held, family, owner);
+		lock_ranges_remove(&k->held, match, id);
 		wake(l, k, &told);
 	}
 	pthread_mutex_unlock(&l->lock);
 	tell(told);
 }
 
-void locks_release_owner(struct locks *l, uint64_t owner)
+void locks_release_owner(struct locks *l, const char *key, uint64_t owner)
 {
-	struct waiter *told = NULL;
-	struct key *k, *next;
-	size_t i;
+	release(l, key, lock_match_fcntl_owner, owner);
+}
+
+void locks_release_file(struct locks *l, const char *key, uint64_t file)
+{
+	release(l, key, lock_match_file, file);
+}
+
+bool locks_none(struct locks *l)
+{
+	bool none;
 
 	pthread_mutex_lock(&l->lock);
-	for (i = 0; i < NBUCKETS; i++) {
-		for (k = l->bucket[i]; k; k = next) {
-			next = k->next;
-			lock_ranges_remove(&k->held, LOCK_FCNTL, owner);
-			lock_ranges_remove(&k->held, LOCK_FLOCK, owner);
-			wake(l, k, &told);
-		}
-	}
+	none = l->count == 0;
 	pthread_mutex_unlock(&l->lock);
-	tell(told);
+	return none;
 }
 
 /* Gives `k`, which is in no bucket, its new name: into a bucket, or joined to the key that has the name. */

@@ -3,9 +3,13 @@
  * File locks, held per key and not per inode, so that they exclude across saves (SPEC 5.1, last line): fcntl's byte ranges
  * and flock's whole-file locks, which do not see each other (as on local Linux file systems).
  *
- * A key is a string: namespace, '/', path.  An owner is a number that the kernel gives (one per table of descriptors for
- * fcntl, one per open file for flock and for OFD locks); ranges are closed intervals of bytes, end LOCKS_EOF for "to the
- *end".
+ * A key is a string: namespace, '/', path.  An owner of fcntl locks is a number that the kernel gives (one per table of
+ * descriptors, or per open file for OFD locks: nothing tells which); of a flock it is the number of the open file.  Ranges
+ * are closed intervals of bytes, end LOCKS_EOF for "to the end".
+ *
+ * Every lock also knows the open file that it was set through, by a number that is ours.  The kernel's number of an open
+ * file is made from the address of its struct file, which another open can have before the RELEASE of the first arrives:
+ * a RELEASE that went by it would take away the lock of the later one.
  *
  * Waiting: a request that cannot be had is queued and its callback told later, exactly once, by the thread that made room
  * for it, with no lock of this table held.  A request is known by a ticket that is taken before it is queued, so that an
@@ -36,8 +40,9 @@ enum lock_family {
 
 struct lock_want {
 	enum lock_family family;
-	short type; /* F_RDLCK (LOCK_SH), F_WRLCK (LOCK_EX), F_UNLCK (LOCK_UN) */
-	uint64_t owner;
+	short type;         /* F_RDLCK (LOCK_SH), F_WRLCK (LOCK_EX), F_UNLCK (LOCK_UN) */
+	uint64_t owner;     /* flock: `file` */
+	uint64_t file;      /* that it is set through */
 	int64_t start, end; /* closed; 0 <= start <= end */
 	pid_t pid;          /* for F_GETLK */
 };
@@ -79,11 +84,11 @@ int locks_wait(struct locks *l, const char *key, const struct lock_want *w, uint
 /* Interrupts: a queued request is told EINTR (by this thread, before this returns), one not queued yet will not wait. */
 void locks_cancel(struct locks *l, uint64_t ticket);
 
-/* An owner's locks of one family on a key: fcntl at every FLUSH (lock_owner), flock at RELEASE when it asks for that. */
-void locks_release(struct locks *l, const char *key, enum lock_family family, uint64_t owner);
+/* An owner's fcntl locks on a key, through whichever file: at every FLUSH. */
+void locks_release_owner(struct locks *l, const char *key, uint64_t owner);
 
-/* All locks of an owner, both families, on every key. */
-void locks_release_owner(struct locks *l, uint64_t owner);
+/* What is left of the locks through a file, of both families, on a key: at its RELEASE. */
+void locks_release_file(struct locks *l, const char *key, uint64_t file);
 
 /*
  * A key, or a directory with all keys below it, has a new name: locks and waiting requests follow.  Locks that are held on
@@ -94,6 +99,9 @@ int locks_rename(struct locks *l, const char *from, const char *to);
 
 /* Does this owner hold a lock of the family on the key? */
 bool locks_held(struct locks *l, const char *key, enum lock_family family, uint64_t owner);
+
+/* Does nobody hold a lock on any key? */
+bool locks_none(struct locks *l);
 
 /* Does anybody hold or await a lock on the key? */
 bool locks_any(struct locks *l, const char *key);

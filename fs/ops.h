@@ -108,12 +108,7 @@ void op_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
 void op_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int op);
 /* FLUSH: the fcntl locks of the process `owner` on the file's key end. */
 void locks_on_flush(struct fs *fs, struct file *f, uint64_t owner);
-/* RELEASE: so do its open file description's own (OFD), and with `flock` the flock of `owner`. */
-/* The flock of an open directory: libfuse does not say at RELEASEDIR whose it was. */
-void dir_note_flock(struct fuse_file_info *fi);
-void flock_release(struct fs *fs, struct inode *i, uint64_t owner);
-void locks_on_release(struct fs *fs, struct file *f, uint64_t owner, bool flock);
-/* The mount has ended: nobody locks through the file any more. */
-void file_forget_owners(struct fs *fs, struct file *f);
+/* RELEASE, RELEASEDIR: so do the flock and the OFD locks of the open file (fi->fh). */
+void locks_on_release(struct fs *fs, struct inode *i, uint64_t file);
 
 #endif

@@ -38,7 +38,7 @@ static int set(short type, uint64_t owner, int64_t start, int64_t end)
 
 static int flk(const char *key, short type, uint64_t owner)
 {
-	struct lock_want w = {.family = LOCK_FLOCK, .type = type, .owner = owner};
+	struct lock_want w = {.family = LOCK_FLOCK, .type = type, .owner = owner, .file = owner};
 
 	return locks_set(l, key, &w);
 }
@@ -74,12 +74,13 @@ static void flocks(void **state)
 	assert_int_equal(flk("app/k", F_WRLCK, 1), EAGAIN); /* a failed conversion costs the old lock */
 	assert_int_equal(flk("app/k", F_WRLCK, 2), 0);
 	assert_int_equal(flk("app/k", F_RDLCK, 1), EAGAIN);
-	assert_int_equal(wait_for("app/k", (struct lock_want){.family = LOCK_FLOCK, .type = F_RDLCK, .owner = 1}, &r),
-			 EINPROGRESS);
+	assert_int_equal(
+		wait_for("app/k", (struct lock_want){.family = LOCK_FLOCK, .type = F_RDLCK, .owner = 1, .file = 1}, &r),
+		EINPROGRESS);
 	assert_int_equal(r, -1);
 	assert_int_equal(flk("app/k", F_RDLCK, 2), 0); /* weaker: makes room */
 	assert_int_equal(r, 0);
-	locks_release(l, "app/k", LOCK_FLOCK, 1);
+	locks_release_file(l, "app/k", 1);
 	assert_int_equal(flk("app/k", F_WRLCK, 2), 0);
 	assert_int_equal(flk("app/k", F_UNLCK, 2), 0);
 	assert_int_equal(flk("app/k", F_UNLCK, 2), 0);
@@ -130,7 +131,7 @@ static void ranges_against_model(void **state)
 			model[owner][b] = type;
 	}
 	for (o = 0; o < 3; o++)
-		locks_release(l, "app/k", LOCK_FCNTL, (uint64_t)o);
+		locks_release_owner(l, "app/k", (uint64_t)o);
 	assert_false(locks_any(l, "app/k"));
 }
 
@@ -165,11 +166,41 @@ static void waiting(void **state)
 	assert_int_equal(set(F_UNLCK, 1, 50, 99), 0);
 	assert_int_equal(r[2], 0);
 	assert_int_equal(r[0], -1);
-	locks_release_owner(l, 1);
+	locks_release_owner(l, "app/k", 1);
 	assert_int_equal(r[0], 0);
 	assert_int_equal(r[1], -1);
-	locks_release(l, "app/k", LOCK_FCNTL, 2);
+	locks_release_owner(l, "app/k", 2);
 	assert_int_equal(r[1], 0);
+}
+
+/*
+ * The kernel's number of an open file is an address that another open has before the first one's RELEASE is here: that
+ * must leave the later one's lock alone, whole or cut.
+ */
+static void release_of_an_earlier_file(void **state)
+{
+	struct lock_want first = range(F_WRLCK, 7, 0, 99), second = range(F_WRLCK, 7, 0, 99),
+			 part = range(F_WRLCK, 7, 10, 19);
+	struct lock_want out;
+
+	(void)state;
+	first.file = 1;
+	second.file = part.file = 2;
+	assert_int_equal(locks_set(l, "app/k", &first), 0);
+	assert_int_equal(locks_set(l, "app/k", &second), 0);
+	locks_release_file(l, "app/k", 1);
+	assert_int_equal(set(F_RDLCK, 8, 50, 50), EAGAIN);
+	locks_release_file(l, "app/k", 2);
+	assert_false(locks_any(l, "app/k"));
+
+	assert_int_equal(locks_set(l, "app/k", &first), 0);
+	assert_int_equal(locks_set(l, "app/k", &part), 0);
+	locks_release_file(l, "app/k", 1);
+	first.owner = 8;
+	locks_test(l, "app/k", &first, &out);
+	assert_true(out.type == F_WRLCK && out.start == 10 && out.end == 19);
+	locks_release_owner(l, "app/k", 7);
+	assert_true(locks_none(l));
 }
 
 static void cancelling(void **state)
@@ -206,10 +237,10 @@ static void circles(void **state)
 	assert_int_equal(wait_for("app/k", range(F_WRLCK, 2, 3, 3), &r[1]), EINPROGRESS);
 	assert_int_equal(wait_for("app/k", range(F_WRLCK, 3, 1, 1), &r[2]), EDEADLK);
 	assert_int_equal(wait_for("app/k", range(F_WRLCK, 3, 9, 9), &r[2]), 0);
-	locks_release(l, "app/k", LOCK_FCNTL, 3);
+	locks_release_owner(l, "app/k", 3);
 	assert_int_equal(r[1], 0);
 	assert_int_equal(r[0], -1);
-	locks_release(l, "app/k", LOCK_FCNTL, 2);
+	locks_release_owner(l, "app/k", 2);
 	assert_int_equal(r[0], 0);
 }
 
@@ -235,8 +266,9 @@ static void renames(void **state)
 	(void)state;
 	assert_int_equal(flk("app/a/x", F_WRLCK, 1), 0);
 	assert_int_equal(flk("app/ab", F_WRLCK, 1), 0);
-	assert_int_equal(wait_for("app/a/x", (struct lock_want){.family = LOCK_FLOCK, .type = F_RDLCK, .owner = 2}, &r),
-			 EINPROGRESS);
+	assert_int_equal(
+		wait_for("app/a/x", (struct lock_want){.family = LOCK_FLOCK, .type = F_RDLCK, .owner = 2, .file = 2}, &r),
+		EINPROGRESS);
 	assert_int_equal(locks_rename(l, "app/a", "app/a/b"), 0); /* below itself: each once */
 	assert_true(locks_any(l, "app/a/b/x"));
 	assert_true(locks_any(l, "app/ab"));
@@ -274,7 +306,7 @@ static void joined_ranges(void **state)
 	assert_int_equal(locks_set(l, "b", &w), 0);
 	w = range(F_RDLCK, 2, 30, 30);
 	assert_int_equal(locks_set(l, "b", &w), EAGAIN);
-	locks_release(l, "b", LOCK_FCNTL, 1);
+	locks_release_owner(l, "b", 1);
 	assert_int_equal(locks_set(l, "b", &w), 0);
 }
 
@@ -321,7 +353,7 @@ static void *contender(void *arg)
 {
 	uint64_t me = (uint64_t)(uintptr_t)arg;
 	struct box b = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
-	struct lock_want w = {.family = LOCK_FLOCK, .type = F_WRLCK, .owner = me};
+	struct lock_want w = {.family = LOCK_FLOCK, .type = F_WRLCK, .owner = me, .file = me};
 	long got = 0;
 	int i, err;
 
@@ -344,7 +376,7 @@ static void *contender(void *arg)
 			abort();
 		unguarded++;
 		got++;
-		locks_release(l, "app/k", LOCK_FLOCK, me);
+		locks_release_file(l, "app/k", me);
 	}
 	atomic_fetch_add(&done_threads, 1);
 	return (void *)got;
@@ -384,8 +416,17 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-		T(flocks),   T(ranges_against_model), T(bad_input), T(waiting),       T(cancelling),
-		T(circles),  T(granted_makes_room),   T(renames),   T(joined_ranges), T(told_at_the_end),
+		T(flocks),
+		T(ranges_against_model),
+		T(bad_input),
+		T(waiting),
+		T(release_of_an_earlier_file),
+		T(cancelling),
+		T(circles),
+		T(granted_makes_room),
+		T(renames),
+		T(joined_ranges),
+		T(told_at_the_end),
 		T(excludes),
 	};
 
