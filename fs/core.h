@@ -91,6 +91,7 @@ struct redirect {
 	struct inode *priv; /* owned reference */
 	time_t born;        /* monotonic seconds */
 	bool moved;         /* the place was renamed since: the thread will ask for the old name; fs.lock */
+	bool gone;          /* the key had gone: LOOKUP gets nothing here, `priv` is the inode that the OPEN named */
 };
 
 struct fs {

@@ -92,8 +92,8 @@ static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, st
 }
 
 /*
- * The thread was sent on its second walk, and that led to another file: the one it was meant for has been renamed, and
- * replaced.  A second ESTALE would reach the program; the handle works on the inode that was named, uncached.
+ * The thread was sent on its second walk, and that led to another file: the one it was meant for has been renamed, or
+ * removed, and replaced.  A second ESTALE would reach the program; the handle works on the inode that was named, uncached.
  */
 static int open_replaced(fuse_req_t req, struct inode *i, struct fuse_file_info *fi)
 {
@@ -117,13 +117,14 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 	struct fs *fs = fs_of(req);
 	pid_t tid = fuse_req_ctx(req)->pid;
 	struct inode *priv;
+	bool again;
 	int r;
 
 	if (i->type == INODE_PRIVATE && redirect_done(fs, tid, i)) {
 		open_session(req, i, i, fi);
 		return;
 	}
-	priv = redirect_unused(fs, tid, i->place);
+	again = redirect_unused(fs, tid, i->place, &priv);
 	if (priv) {
 		/* No LOOKUP came: /proc/self/fd/N.  A private inode is the handle itself; a version is written uncached. */
 		open_session(req, i, i->type == INODE_PRIVATE ? i : priv, fi);
@@ -132,7 +133,7 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 	}
 	r = open_is_taken(req, i->place) ? EBUSY : ledger_errno(check_open(req, i->place));
 	if (!r)
-		r = redirect_done(fs, tid, NULL) ? open_replaced(req, i, fi) : redirect_caller(req, i);
+		r = again ? open_replaced(req, i, fi) : redirect_caller(req, i);
 	if (r)
 		fuse_reply_err(req, r);
 }

@@ -56,8 +56,11 @@ bool open_is_taken(fuse_req_t req, struct place *p);
 int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base, struct inode **out);
 /* The key as it is now is the base of what the caller will write.  EISDIR, and what a look at it gives. */
 int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *there);
-/* Did this thread's last OPEN of the place end in a redirect that no LOOKUP has used up?  Its inode, referenced, or NULL. */
-struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p);
+/*
+ * Did this thread's last OPEN end in a redirect that did not lead to its inode?  *priv: when it was for the place, the
+ * private inode, referenced; else NULL.
+ */
+bool redirect_unused(struct fs *fs, pid_t tid, struct place *p, struct inode **priv);
 /*
  * LOOKUP showed a process its own handle for the version (session_own_saved()), and now it opens that for reading: the
  * second walk finds the version itself, whose bytes will not change.  Returns as redirect_caller().

@@ -73,7 +73,7 @@ struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char
 
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r && !found; r = r->next) {
-		if (r->tid == tid && !r->moved && strcmp(r->priv->place->ns, ns) == 0 &&
+		if (r->tid == tid && !r->moved && !r->gone && strcmp(r->priv->place->ns, ns) == 0 &&
 		    strcmp(r->priv->place->path, path) == 0)
 			found = r->priv;
 	}
@@ -126,23 +126,22 @@ int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base
 	return 0;
 }
 
-struct inode *redirect_unused(struct fs *fs, pid_t tid, struct place *p)
+bool redirect_unused(struct fs *fs, pid_t tid, struct place *p, struct inode **priv)
 {
 	struct redirect *list;
-	struct inode *priv = NULL;
 
+	*priv = NULL;
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r; r = r->next) {
 		if (r->tid == tid && r->priv->place == p && r->priv->type == INODE_PRIVATE) {
-			priv = r->priv;
-			inode_ref_locked(priv);
+			*priv = r->priv;
+			inode_ref_locked(*priv);
 			break;
 		}
 	}
 	list = pull_locked(fs, tid, NULL, NULL);
 	pthread_mutex_unlock(&fs->lock);
-	drop_list(fs, list, tid);
-	return priv;
+	return drop_list(fs, list, tid);
 }
 
 int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *there)
@@ -157,6 +156,19 @@ int current_base(struct fs *fs, struct place *p, struct ledger_entry *e, bool *t
 	return r;
 }
 
+/* Notes the redirect; it has the caller's reference to r->priv. */
+static void note(fuse_req_t req, struct redirect *r)
+{
+	struct fs *fs = fs_of(req);
+
+	r->tid = fuse_req_ctx(req)->pid;
+	r->born = seconds();
+	pthread_mutex_lock(&fs->lock);
+	r->next = fs->redirects;
+	fs->redirects = r;
+	pthread_mutex_unlock(&fs->lock);
+}
+
 int redirect_caller(fuse_req_t req, struct inode *i)
 {
 	struct fs *fs = fs_of(req);
@@ -168,22 +180,19 @@ int redirect_caller(fuse_req_t req, struct inode *i)
 	if (!r)
 		return ENOMEM;
 	rc = current_base(fs, i->place, &base, &there);
-	if (!rc && !there && i->type != INODE_PRIVATE) {
-		free(r);
-		return ESTALE; /* gone meanwhile: the walk will find out */
-	}
-	if (!rc)
+	r->gone = !rc && !there && i->type != INODE_PRIVATE; /* the walk will find out, or that it is back */
+	if (r->gone) {
+		pthread_mutex_lock(&fs->lock);
+		inode_ref_locked(r->priv = i);
+		pthread_mutex_unlock(&fs->lock);
+	} else if (!rc) {
 		rc = new_private(req, i->place, there ? &base : NULL, &r->priv);
+	}
 	if (rc) {
 		free(r);
 		return ledger_errno(rc);
 	}
-	r->tid = fuse_req_ctx(req)->pid;
-	r->born = seconds();
-	pthread_mutex_lock(&fs->lock);
-	r->next = fs->redirects;
-	fs->redirects = r;
-	pthread_mutex_unlock(&fs->lock);
+	note(req, r);
 	return ESTALE;
 }
 
@@ -200,14 +209,11 @@ int redirect_to_version(fuse_req_t req, struct inode *i)
 		free(r);
 		return rc == LEDGER_ENOTFOUND ? ESTALE : ledger_errno(rc); /* gone meanwhile: the walk will find out */
 	}
-	r->tid = fuse_req_ctx(req)->pid;
-	r->born = seconds();
 	pthread_mutex_lock(&fs->lock);
 	inode_ref_locked(r->priv);
 	r->priv->nlookup--;
-	r->next = fs->redirects;
-	fs->redirects = r;
 	pthread_mutex_unlock(&fs->lock);
+	note(req, r);
 	return ESTALE;
 }
 
@@ -217,7 +223,7 @@ bool redirect_was_to_version(struct fs *fs, pid_t tid, const struct place *p)
 
 	pthread_mutex_lock(&fs->lock);
 	for (struct redirect *r = fs->redirects; r && !yes; r = r->next)
-		yes = r->tid == tid && r->priv->place == p && r->priv->type == INODE_VERSION;
+		yes = r->tid == tid && r->priv->place == p && r->priv->type == INODE_VERSION && !r->gone;
 	pthread_mutex_unlock(&fs->lock);
 	return yes;
 }

@@ -83,6 +83,42 @@ def next_one(t):
     c.quit()
 
 
+def open_often(path, flags, n):
+    """How often it was there; every error but ENOENT is raised."""
+    there = 0
+    for _ in range(n):
+        try:
+            os.close(os.open(path, flags, 0o644))
+            there += 1
+        except FileNotFoundError:
+            pass
+    return there
+
+
+def come_and_go(path, other, n):
+    for _ in range(n):
+        save(path, b"here\n")
+        os.unlink(path)
+        save(other, b"here too\n")
+        os.rename(other, path)
+        os.unlink(path)
+
+
+OPS.update(open_often=open_often, come_and_go=come_and_go)
+
+
+@table([("write", W), ("truncate", W | TRUNC), ("read", os.O_RDONLY)])
+def open_of_what_comes_and_goes(t, flags):
+    """Gone when OPEN comes, back when the kernel has looked again: it is opened, or not there, but never ESTALE."""
+    writer, openers = Client(), [Client() for _ in range(3)]
+    writer.begin("come_and_go", t.path("k"), t.path("other"), 250)
+    for c in openers:
+        c.begin("open_often", t.path("k"), flags, 3000)
+    for c in [*openers, writer]:
+        c.end()
+        c.quit()
+
+
 def status_of(who, path):
     return dict(line.split("=", 1) for line in who.get(path, "status").splitlines())
 
