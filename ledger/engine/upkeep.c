@@ -327,6 +327,19 @@ static int merge(struct store *s, struct old_packs *p, size_t n)
 	return 0;
 }
 
+/* A foreign gc, or another mount, takes packs that it has merged: that is no failure of ours, and there will be others. */
+static bool still_there(struct store *s, const struct old_packs *p, size_t n)
+{
+	char path[80];
+	bool all = true;
+
+	for (size_t i = 0; i < n && all; i++) {
+		snprintf(path, sizeof(path), PACK_DIR "/pack-%s.pack", p->v[i].name);
+		all = faccessat(s->dirfd, path, F_OK, 0) == 0;
+	}
+	return all;
+}
+
 void upkeep_run(struct store *s, size_t least)
 {
 	struct old_packs p = {0};
@@ -339,7 +352,7 @@ void upkeep_run(struct store *s, size_t least)
 	if (lock < 0)
 		return;
 	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && list(s, &p) == 0 && p.n >= least && (n = choose(&p)) > 0 &&
-	    merge(s, &p, n) < 0 && !s->upkeep_failed) {
+	    merge(s, &p, n) < 0 && !s->upkeep_failed && still_there(s, &p, n)) {
 		store_log(s, "the packs could not be merged: is there a git of 2.32 or newer?");
 		s->upkeep_failed = true;
 	}
