@@ -186,29 +186,42 @@ static void mark_refused(struct fs *fs, const char *ns, const char *const *keys,
 		holders_settle(fs->holders, &set, HOLDER_CONFLICT, NULL, NULL);
 }
 
-int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key)
+int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own)
 {
 	const char *keys[1] = {key};
 	struct holder_who hw = holder_who(w);
+	struct ledger_expect expects[2 + HOLDER_KEYS_MAX];
 	struct ledger_result res = {0};
 	struct holder_set set = {0};
+	size_t n = 0;
 	int r;
 
 	r = holders_peek(fs->holders, ns, keys, key ? 1 : 0, &hw, &set);
-	if (r || !set.n)
-		return r && r != ESRCH ? LEDGER_ENOMEM : 0;
+	if (r && r != ESRCH)
+		return LEDGER_ENOMEM;
+	if (own)
+		expects[n++] = *own;
+	for (size_t i = 0; i < set.n; i++)
+		expects[n++] = set.expects[i];
+	if (!n)
+		return 0;
 	r = ledger_tip(fs->ledger, ns, &res.tip);
 	if (r)
 		return r;
 	if (key)
 		res.blob = blob_at(fs, &res.tip.tree, key);
-	for (size_t i = 0; i < set.n; i++) {
-		if (!holds(fs, &set.expects[i], &res.tip, &res)) {
-			fs_record(fs, w, ns, key, LEDGER_ECONFLICT, &set.expects[i], &res);
+	for (size_t i = 0; i < n; i++) {
+		if (!holds(fs, &expects[i], &res.tip, &res)) {
+			fs_record(fs, w, ns, key, LEDGER_ECONFLICT, &expects[i], &res);
 			ledger_stats_refused(fs->ledger, ns, res.reason, false, key);
 			mark_refused(fs, ns, keys, key ? 1 : 0, &hw);
 			return LEDGER_ECONFLICT;
 		}
 	}
 	return 0;
+}
+
+int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key)
+{
+	return fs_change_check_if(fs, w, ns, key, NULL);
 }

@@ -12,7 +12,8 @@
  *   3. session.lock	  one handle's bytes and state
  *   4. holder pins	  an expectation that guards a commit under way (holder.h)
  *   5. the ledger's own
- *   6. fs.lock		  the tables; a leaf, nothing is called with it held but malloc and free
+ *   6. fs.lock		  the tables; nothing is called with it held but malloc, free and holders_peek() (carry.c)
+ *   7. those inside holder.h and proctree.h
  */
 #ifndef FS_CORE_H
 #define FS_CORE_H
@@ -180,6 +181,8 @@ uint64_t place_ino(const char *ns, const char *path, const struct ledger_oid *bl
 
 /* "dir" + "/" + "name", or just "name" when dir is "".  malloc'ed; NULL: out of memory. */
 char *path_join(const char *dir, const char *name);
+/* Is `path` at or below the directory `dir`?  Then the rest behind it ("" or "/..."), in `path`; else NULL. */
+const char *path_below(const char *dir, const char *path);
 
 /* --- inode.c ------------------------------------------------------------------------------------------------------ */
 
@@ -277,6 +280,8 @@ int fs_change_ns(struct fs *fs, const struct who *w, const char *ns, const char 
 
 /* Would a change of `key` by `w` conflict already?  0, ECONFLICT (recorded as the outcome), or another error. */
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key);
+/* The same with one more expectation, checked first (NULL: none). */
+int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own);
 
 /* status.c.  Records a conflict that was found without ledger_commit(): `expected` is what was, `res` what is there. */
 void fs_record(struct fs *fs, const struct who *w, const char *ns, const char *key, int result,

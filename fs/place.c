@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of places: names in the mount that somebody refers to right now. */
+#include "carry.h"
 #include "core.h"
 #include "session.h"
 
@@ -304,6 +305,8 @@ int hold_two(struct fs *fs, struct place *p, struct place *q, struct hold *hp, s
 /* Gives the place another name in the table.  Takes the strings over. */
 static void rename_locked(struct fs *fs, struct place *p, char *ns, char *path)
 {
+	if (strcmp(p->path, path) != 0)
+		carry_take_locked(fs, p);
 	if (p->hashed)
 		table_remove(fs, p);
 	free(p->ns);
@@ -349,8 +352,7 @@ int place_move(struct fs *fs, struct place *from, struct place *to)
 	return r;
 }
 
-/* Is `path` at or below the directory `dir`?  Then the rest behind it ("" or "/..."). */
-static const char *below(const char *dir, const char *path)
+const char *path_below(const char *dir, const char *path)
 {
 	size_t n = strlen(dir);
 
@@ -371,14 +373,14 @@ int place_move_tree(struct fs *fs, const char *ns, const char *path, const char 
 	list = malloc((fs->nplaces + 1) * sizeof(*list));
 	for (size_t i = 0; list && i < fs->ntable; i++) {
 		for (p = fs->table[i]; p; p = p->next) {
-			if (p->ns && strcmp(p->ns, ns) == 0 && below(path, p->path))
+			if (p->ns && strcmp(p->ns, ns) == 0 && path_below(path, p->path))
 				list[n++] = p;
 		}
 	}
 	if (!list)
 		r = -1;
 	for (size_t i = 0; i < n; i++) {
-		const char *rest = below(path, list[i]->path);
+		const char *rest = path_below(path, list[i]->path);
 		char *new_ns = strdup(to_ns), *new_path;
 		struct place *old;
 

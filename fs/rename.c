@@ -12,6 +12,7 @@
  *   directory	  name			a rename commit; what is live below goes along
  *   namespace	  name			the ref is renamed
  */
+#include "carry.h"
 #include "local.h"
 #include "ops.h"
 #include "session.h"
@@ -64,6 +65,9 @@ static int rename_commit(struct fs *fs, struct ends *x, enum ledger_op op)
 
 	if (x->flags & RENAME_NOREPLACE)
 		e.flags = LEDGER_NOREPLACE;
+	carry_note(fs, x->from.ns, x->from.path);
+	if (op == LEDGER_EXCHANGE)
+		carry_note(fs, x->to.ns, x->to.path);
 	return fs_change(fs, &x->who, x->from.ns, x->from.path, x->to.path, &e, 1, NULL);
 }
 

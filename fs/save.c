@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a write session becomes a commit: when (SPEC 5.1), under which condition (5.2), and what stays when it may not. */
+#include "carry.h"
 #include "control.h"
 #include "local.h"
 #include "session.h"
@@ -85,6 +86,7 @@ static int rebase(struct session *s, const struct hold *v, const struct ledger_r
 	s->base_absent = false;
 	s->base_own = true;
 	s->base = res->blob;
+	carry_move_on(s, &res->blob);
 	if (s->mtime_set)
 		times_set(s->fs, v->ns, v->path, &res->blob, &s->mtime);
 	s->mtime_set = false;
@@ -147,6 +149,14 @@ static int check_base(struct session *s, const struct who *w, const char *ns, co
 	return LEDGER_ECONFLICT;
 }
 
+/* Would what is expected of the key refuse it? */
+static int check_guards(struct session *s, const struct who *w, const char *ns, const char *path)
+{
+	struct ledger_expect carried;
+
+	return fs_change_check_if(s->fs, w, ns, path, carry_get(s, path, &carried) ? &carried : NULL);
+}
+
 /*
  * May a session whose name was unlinked end well?  What it has goes nowhere, as POSIX has it; but who expected something, or
  * made the new value from the one that is gone, is told: else two of them could win against one state.
@@ -155,13 +165,14 @@ static int check_detached(struct session *s, const struct who *w, const char *ns
 {
 	int r = s->base_absent || s->base_own ? 0 : check_base(s, w, ns, path);
 
-	return r ? r : fs_change_check(s->fs, w, ns, path);
+	return r ? r : check_guards(s, w, ns, path);
 }
 
 static int save_locked(struct session *s, const struct who *w, const struct hold *v)
 {
 	bool detached = atomic_load(&s->detached); /* stays so: the name is held */
 	struct fs *fs = s->fs;
+	struct ledger_expect carried;
 	struct ledger_edit e;
 	struct ledger_result res;
 	int r;
@@ -176,7 +187,8 @@ static int save_locked(struct session *s, const struct who *w, const struct hold
 	if (detached)
 		r = check_detached(s, w, v->ns, v->path);
 	else
-		r = fs_change(fs, w, v->ns, v->path, NULL, &e, 1, &res);
+		r = fs_change_if(fs, w, v->ns, v->path, NULL, carry_get(s, v->path, &carried) ? &carried : NULL, &e, 1,
+				 &res);
 	if (!r && detached) {
 		s->dirty = false;
 	} else if (!r) {
@@ -209,6 +221,8 @@ int session_save_as(struct session *s, const struct who *w, const struct hold *t
 		r = fs_change(s->fs, w, to->ns, to->path, NULL, &e, 1, &res);
 		if (!r)
 			r = rebase(s, to, &res);
+		if (!r)
+			carry_nothing(s);
 		ledger_value_unref(e.value);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -250,7 +264,7 @@ int session_check(struct session *s, const struct who *w)
 			r = check_base(s, w, ns, path);
 		pthread_mutex_unlock(&s->lock);
 		if (!r)
-			r = fs_change_check(s->fs, w, ns, path);
+			r = check_guards(s, w, ns, path);
 		free(ns);
 		free(path);
 	}

@@ -13,6 +13,13 @@
 
 #define SESSION_WRITERS 16
 
+/* carry.h */
+struct carried {
+	bool there;
+	enum ledger_expect_what what; /* BLOB or ABSENT */
+	struct ledger_oid blob;
+};
+
 struct session {
 	struct fs *fs;
 	struct session *next; /* place.sessions; fs.lock */
@@ -51,6 +58,11 @@ struct session {
 	 */
 	_Atomic uint64_t fd_ino;
 	uint64_t base_ino; /* the number of the version it was made from; 0: the key was absent; constant */
+
+	/* Of the name that the file had before somebody renamed it (carry.h), and what a rename under way has noted;
+	 * fs.lock. */
+	struct carried guard, noted_guard;
+	bool noted;
 
 	atomic_bool detached; /* its name was unlinked: saves go nowhere, as POSIX has it (check_detached()) */
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """SPEC 6.4: where a conflict is told, what status says of it, and where the refused bytes are."""
+import ctypes
+
 from lib import *
 
 W, TRUNC, CREAT, APPEND = os.O_WRONLY, os.O_TRUNC, os.O_CREAT, os.O_APPEND
@@ -117,6 +119,70 @@ def open_of_what_comes_and_goes(t, flags):
     for c in [*openers, writer]:
         c.end()
         c.quit()
+
+
+def move(base, pairs, exchange=False):
+    for a, b in pairs:
+        if libc.renameat2(-100, os.fsencode(base + "/" + a), -100, os.fsencode(base + "/" + b), 2 if exchange else 0):
+            raise OSError(ctypes.get_errno(), "renameat2", a)
+
+
+OPS["move"] = move
+MOVES = [
+    ("the file", ([("d/k", "new")],), "new"),
+    ("the file twice", ([("d/k", "m"), ("m", "new")],), "new"),
+    ("over another", ([("d/k", "other")],), "other"),
+    ("its directory", ([("d", "e")],), "e/k"),
+    ("in exchange", ([("d/k", "other")], True), "other"),
+]
+
+
+def guarded_handle(t):
+    """A client that expects the value of d/k and has written on it, not closed yet."""
+    os.mkdir(t.path("d"))
+    t.put("d/k", b"value\n")
+    t.put("other", b"other\n")
+    c = Client()
+    c.arm(t.path("d/k"), "blob", t.repo.blob(t.ns, "d/k"))
+    fd = c.open(t.path("d/k"), W | TRUNC)
+    c.write(fd, b"mine\n")
+    return c, fd
+
+
+@table(MOVES)
+def renamed_under_a_guarded_handle(t, moves, name):
+    """The handle follows the file, and what is expected goes along: another value there is a conflict."""
+    c, fd = guarded_handle(t)
+    save(t.path("d/k"), b"between\n")
+    move(t.dir, *moves)
+    with commits(t, 0):
+        fails(errno.EAGAIN, c.close, fd)
+    eq(status_of(c, t.dir)["reason"], "blob")
+    eq(read(t.path(name)), b"between\n")
+    c.quit()
+
+
+@table(MOVES)
+def renamed_under_a_guarded_handle_and_changed_there(t, moves, name):
+    c, fd = guarded_handle(t)
+    move(t.dir, *moves)
+    save(t.path(name), b"between\n")
+    fails(errno.EAGAIN, c.close, fd)
+    eq(read(t.path(name)), b"between\n")
+    c.quit()
+
+
+@table([(m[0] + ("" if own else " by another"), *m[1:], own) for m in MOVES for own in (True, False)])
+def renamed_under_a_guarded_handle_only(t, moves, name, own):
+    """Nobody changed the value: it lands, and so does the handle's next one."""
+    c, fd = guarded_handle(t)
+    (lambda *args: c.move(*args) if own else move(*args))(t.dir, *moves)
+    c.fsync(fd)
+    eq(read(t.path(name)), b"mine\n")
+    c.write(fd, b"more\n")
+    c.close(fd)
+    eq(read(t.path(name)), b"mine\nmore\n")
+    c.quit()
 
 
 def status_of(who, path):

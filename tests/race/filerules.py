@@ -6,7 +6,8 @@ Within a mount an open file is a file, as POSIX has it, and these results are ri
  - A write whose file is removed between its open and its close is "drowned": the close succeeds, nothing is committed,
    unless it was guarded or made from the value that is gone: then the close fails.  The removal of a file that was created
    and not yet saved drowns too.
- - A write whose file is renamed in between lands under the new name.
+ - A write whose file is renamed in between lands under the new name, and may drown there.  What is expected of the old
+   name goes along.
  - A file that another process of the mount has created and not yet saved is there for O_EXCL.
 
 Each is excused only with a witness: an operation of the same mount on the same key, at the same time, that explains it.
@@ -38,26 +39,29 @@ class Witnesses:
             if found[i] is not op and found[i].end >= op.start:
                 yield found[i]
 
+    def names(self, op):
+        """The names that the file of the write `op` may have had meanwhile, because it was renamed."""
+        at, seen = {op.key}, set()
+        while at:
+            seen |= at
+            at = {o.to for name in at for o in self.beside(op, name)
+                  if o.kind == "rename" and o.key == name and o.outcome in ("ok", "unknown")} - seen
+        return seen
+
     def drowned(self, op):
         """The operations that may have drowned `op`, which was acknowledged and has no commit.  Guarded ones must not drown."""
         if op.guarded:
             return []
         if op.kind in ("set", "append", "create"):
-            return [o for o in self.beside(op, op.key) if o.kind == "delete" and o.outcome in ("ok", "unknown")]
+            return [o for name in self.names(op) for o in self.beside(op, name)
+                    if o.kind == "delete" and o.key == name and o.outcome in ("ok", "unknown")]
         if op.kind == "delete":
             return [o for o in self.beside(op, op.key) if o.kind in ("set", "append", "create")]
         return []
 
     def moved(self, op, key):
         """May the write `op` have landed under `key`, because its file was renamed so?"""
-        if op.kind not in ("set", "append", "create"):
-            return False
-        at, seen = {op.key}, set()
-        while at:
-            seen |= at
-            at = {o.to for name in at for o in self.beside(op, name)
-                  if o.kind == "rename" and o.key == name and o.outcome in ("ok", "unknown")} - seen
-        return key in seen
+        return op.kind in ("set", "append", "create") and key in self.names(op)
 
     def unsaved(self, op):
         """May `op`, which found its key there, have met a file that was not saved yet?"""
