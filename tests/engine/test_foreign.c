@@ -335,6 +335,76 @@ static void files_are_bounded(void **state)
 	free(acks.v);
 }
 
+struct renamer {
+	char dir[400], at[64];
+	atomic_bool stop;
+	size_t moves;
+};
+
+/* Gives the one pack another name, as a repack does: the new one is there before the old one goes. */
+static void *rename_on(void *arg)
+{
+	static const char *const suffixes[] = {"pack", "idx"};
+	struct renamer *r = arg;
+	char from[512], to[512], next[64];
+
+	while (!atomic_load(&r->stop)) {
+		snprintf(next, sizeof(next), "pack-%040zu", ++r->moves);
+		for (int i = 0; i < 2; i++) {
+			snprintf(from, sizeof(from), "%s/%s.%s", r->dir, r->at, suffixes[i]);
+			snprintf(to, sizeof(to), "%s/%s.%s", r->dir, next, suffixes[i]);
+			assert_int_equal(link(from, to), 0);
+		}
+		for (int i = 1; i >= 0; i--) {
+			snprintf(from, sizeof(from), "%s/%s.%s", r->dir, r->at, suffixes[i]);
+			assert_int_equal(unlink(from), 0);
+		}
+		strcpy(r->at, next);
+	}
+	return NULL;
+}
+
+/* An object that is there all the time is found all the time, though its pack never stands still. */
+static void packs_that_move(void **state)
+{
+	struct fixture *f = *state;
+	struct renamer r = {0};
+	struct dirent *e;
+	pthread_t thread;
+	DIR *d;
+
+	assert_ok(set(f->l, "k", "here", NULL));
+	ledger_free(f->l);
+	f->l = NULL;
+	git(f, "repack -a -d -q");
+	snprintf(r.dir, sizeof(r.dir), "%s/objects/pack", f->repo);
+	d = opendir(r.dir);
+	assert_non_null(d);
+	while ((e = readdir(d)))
+		if (strstr(e->d_name, ".pack"))
+			snprintf(r.at, sizeof(r.at), "%.45s", e->d_name);
+	closedir(d);
+	for (int i = 0; i < 20; i++) /* others, that a look has to go through */
+		git(f, "pack-objects -q %s/pack <<END\n$(echo %d | git -C %s hash-object -w --stdin)\nEND", r.dir, i,
+		    f->repo);
+	assert_int_equal(pthread_create(&thread, NULL, rename_on, &r), 0);
+	for (int i = 0; i < 300; i++) {
+		struct ledger_options o = {.readonly = true};
+		const char *value;
+		struct ledger *l;
+
+		assert_ok(ledger_open(&l, f->repo, &o));
+		value = get(l, "k");
+		assert_non_null(value);
+		assert_string_equal(value, "here");
+		ledger_free(l);
+	}
+	atomic_store(&r.stop, true);
+	pthread_join(thread, NULL);
+	print_message("the pack moved %zu times\n", r.moves);
+	assert_true(r.moves > 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +414,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maintenance_async, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(two_owners, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(files_are_bounded, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(packs_that_move, fixture_setup_synced, fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,7 +113,13 @@ class Objects:
 
     def entries(self, oid):
         """A tree as {name: (mode, oid)}."""
-        _, data = self.read(oid)
+        found, data = self.read(oid)
+        if not found:
+            # git looks through its packs once more after a miss; a gc that puts one pack in the place of others just then, without
+            # any grace, can hide an object from both looks.
+            found, data = self.read(oid)
+        if not found:
+            raise RuntimeError("git misses " + oid)
         out, at = {}, 0
         while at < len(data):
             nul = data.index(b"\0", at)
