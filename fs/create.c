@@ -133,7 +133,7 @@ static bool creates_taken(fuse_req_t req, struct inode *dir, const char *name)
 
 	if (!classify_single(name, strlen(name)) || child_place(fs_of(req), dir, name, &p))
 		return false;
-	yes = open_is_taken(req, p);
+	yes = open_is_taken(req, p, NULL);
 	place_unref(fs_of(req), p);
 	return yes;
 }
@@ -160,7 +160,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		f = file_new(req, i, i->type == INODE_PRIVATE ? i : NULL, true);
 		r = f ? 0 : LEDGER_ENOMEM;
 	}
-	if (r || (i->type == INODE_LOCAL && open_is_taken(req, i->place))) {
+	if (r || open_is_taken(req, i->place, f->session)) {
 		if (f)
 			file_close(fs, f);
 		if (i)

@@ -65,7 +65,7 @@ void file_close(struct fs *fs, struct file *f)
 
 	pthread_mutex_lock(&fs->lock);
 	if (f->session)
-		last = --f->session->opens == 0;
+		last = f->session->ended = --f->session->opens == 0;
 	if (f->inode->type == INODE_VERSION && --f->inode->opens == 0) {
 		value = f->inode->value;
 		f->inode->value = NULL;

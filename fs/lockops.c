@@ -47,7 +47,10 @@ static void set_lock(fuse_req_t req, fuse_ino_t ino, struct file *f, const struc
 	char *key = lock_key(fs, inode_of(fs, ino));
 	/* Who holds a lock already has read under it: what it read must stay what it is. */
 	bool first = key && !locks_held(fs->locks, key, want->family, want->owner);
-	struct lock_reply *reply = key ? lock_reply_new(fs, req, first ? f : NULL) : NULL;
+	enum lock_scope scope = want->family == LOCK_FCNTL ? first ? LOCK_REFRESH_ALL : LOCK_REFRESH_OTHERS
+				: first                    ? LOCK_REFRESH_FILE
+							   : LOCK_REFRESH_NONE;
+	struct lock_reply *reply = key ? lock_reply_new(fs, req, f, scope, want->owner) : NULL;
 	uint64_t ticket;
 	int err = ENOMEM;
 

@@ -433,6 +433,19 @@ bool locks_held(struct locks *l, const char *key, enum lock_family family, uint6
 	return held;
 }
 
+bool locks_held_otherwise(struct locks *l, const char *key, uint64_t file, uint64_t owner)
+{
+	struct key *k;
+	bool held = false;
+
+	pthread_mutex_lock(&l->lock);
+	k = key_find(l, key);
+	for (struct lock_held *h = k ? k->held.first : NULL; h && !held; h = h->next)
+		held = h->w.file == file && h->w.owner != owner;
+	pthread_mutex_unlock(&l->lock);
+	return held;
+}
+
 bool locks_any(struct locks *l, const char *key)
 {
 	bool any;

@@ -100,6 +100,9 @@ int locks_rename(struct locks *l, const char *from, const char *to);
 /* Does this owner hold a lock of the family on the key? */
 bool locks_held(struct locks *l, const char *key, enum lock_family family, uint64_t owner);
 
+/* Does another owner than `owner` hold a lock on the key through this file? */
+bool locks_held_otherwise(struct locks *l, const char *key, uint64_t file, uint64_t owner);
+
 /* Does nobody hold a lock on any key? */
 bool locks_none(struct locks *l);
 

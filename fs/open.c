@@ -37,17 +37,22 @@ int check_open(fuse_req_t req, struct place *p)
 	return r;
 }
 
-bool open_is_taken(fuse_req_t req, struct place *p)
+static bool is_single_locked(const struct place *p)
+{
+	const char *slash = strrchr(p->path, '/');
+
+	slash = slash ? slash + 1 : p->path;
+	return classify_single(slash, strlen(slash));
+}
+
+bool open_is_taken(fuse_req_t req, struct place *p, const struct session *self)
 {
 	struct fs *fs = fs_of(req);
-	const char *slash;
-	bool yes = false;
+	bool yes;
 	pid_t pid;
 
 	pthread_mutex_lock(&fs->lock);
-	slash = strrchr(p->path, '/');
-	slash = slash ? slash + 1 : p->path;
-	yes = classify_single(slash, strlen(slash));
+	yes = is_single_locked(p);
 	pthread_mutex_unlock(&fs->lock);
 	if (!yes || proc_tgid(fuse_req_ctx(req)->pid, &pid))
 		return false;
@@ -56,7 +61,30 @@ bool open_is_taken(fuse_req_t req, struct place *p)
 	if (p->local && p->local->writers && p->local->user != pid)
 		yes = true;
 	for (struct session *s = p->sessions; s && !yes; s = s->next)
-		yes = s->opens && s->who.pid != pid;
+		yes = s != self && s->opens && !atomic_load(&s->detached);
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
+/*
+ * Does the caller's process write on it, which is of those that only one may?  sqlite falls back to an open for reading, and
+ * would look for what its first connection wrote in a value that has less.
+ */
+static bool read_is_taken(fuse_req_t req, struct place *p)
+{
+	struct fs *fs = fs_of(req);
+	bool yes;
+	pid_t pid;
+
+	pthread_mutex_lock(&fs->lock);
+	yes = p->sessions && is_single_locked(p);
+	pthread_mutex_unlock(&fs->lock);
+	if (!yes || proc_tgid(fuse_req_ctx(req)->pid, &pid))
+		return false;
+	yes = false;
+	pthread_mutex_lock(&fs->lock);
+	for (struct session *s = p->sessions; s && !yes; s = s->next)
+		yes = s->opens && s->who.pid == pid && !atomic_load(&s->detached);
 	pthread_mutex_unlock(&fs->lock);
 	return yes;
 }
@@ -81,6 +109,12 @@ static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, st
 	f = file_new(req, i, priv, true);
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	/* Asked again when it is open: of two at once one has it at most. */
+	if (open_is_taken(req, i->place, priv->session)) {
+		file_close(fs_of(req), f);
+		fuse_reply_err(req, EBUSY);
 		return;
 	}
 	if (i != priv)
@@ -131,7 +165,7 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 		inode_unref(fs, priv);
 		return;
 	}
-	r = open_is_taken(req, i->place) ? EBUSY : ledger_errno(check_open(req, i->place));
+	r = open_is_taken(req, i->place, NULL) ? EBUSY : ledger_errno(check_open(req, i->place));
 	if (!r)
 		r = again ? open_replaced(req, i, fi) : redirect_caller(req, i);
 	if (r)
@@ -171,7 +205,7 @@ static void open_local(fuse_req_t req, struct inode *i, struct fuse_file_info *f
 
 	if (!f)
 		r = ENOMEM;
-	else if (open_is_taken(req, i->place)) /* asked when it is open: of two at once the first has it */
+	else if (open_is_taken(req, i->place, NULL)) /* asked when it is open: of two at once the first has it */
 		r = EBUSY;
 	else if (fi->flags & O_TRUNC)
 		r = ledger_errno(local_truncate(fs, i->local, 0));
@@ -227,6 +261,10 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	}
 	if (is_writer(fi->flags)) {
 		open_writer(req, i, fi);
+		return;
+	}
+	if (read_is_taken(req, i->place)) {
+		fuse_reply_err(req, EBUSY);
 		return;
 	}
 	if (i->type == INODE_PRIVATE) {

@@ -56,6 +56,17 @@ bool session_is_behind(struct session *s)
 	return behind;
 }
 
+bool session_saved_newest(struct session *s)
+{
+	struct ledger_entry e;
+	bool yes;
+
+	pthread_mutex_lock(&s->lock);
+	yes = s->base_own && is_clean(s) && !newer_value(s, &e);
+	pthread_mutex_unlock(&s->lock);
+	return yes;
+}
+
 bool session_refresh(struct session *s)
 {
 	struct ledger_entry e;
@@ -88,11 +99,15 @@ static bool shows_other_number(const struct session *s, uint64_t version)
 	return shown != version && (!s->base_ino || shown == s->base_ino);
 }
 
+/* Of more handles that a process has on a key the newest are looked at. */
+#define OWN_MAX 16
+
 struct inode *session_own_saved(struct fs *fs, struct place *p, const struct ledger_entry *e, pid_t tid)
 {
-	struct inode *found = NULL;
+	struct inode *own[OWN_MAX], *found = NULL;
 	uint64_t version;
 	bool any, good;
+	unsigned n = 0;
 	pid_t pid;
 
 	pthread_mutex_lock(&fs->lock);
@@ -102,21 +117,23 @@ struct inode *session_own_saved(struct fs *fs, struct place *p, const struct led
 		return NULL;
 	pthread_mutex_lock(&fs->lock);
 	version = place_ino(p->ns, p->path, &e->oid);
-	for (struct session *s = p->sessions; s && !found; s = s->next) {
+	for (struct session *s = p->sessions; s && n < OWN_MAX; s = s->next) {
 		if (s->opens && s->who.pid == pid && !atomic_load(&s->created) && shows_other_number(s, version)) {
-			found = s->priv;
-			inode_ref_locked(found);
+			own[n++] = s->priv;
+			inode_ref_locked(s->priv);
 		}
 	}
 	pthread_mutex_unlock(&fs->lock);
-	if (!found)
-		return NULL;
-	pthread_mutex_lock(&found->session->lock);
-	good = is_clean(found->session) && ledger_oid_eq(&found->session->base, &e->oid);
-	pthread_mutex_unlock(&found->session->lock);
-	if (!good) {
-		inode_unref(fs, found);
-		found = NULL;
+	for (unsigned i = 0; i < n; i++) {
+		struct session *s = own[i]->session;
+
+		pthread_mutex_lock(&s->lock);
+		good = !found && is_clean(s) && ledger_oid_eq(&s->base, &e->oid);
+		pthread_mutex_unlock(&s->lock);
+		if (good)
+			found = own[i];
+		else
+			inode_unref(fs, own[i]);
 	}
 	return found;
 }

@@ -15,6 +15,18 @@ static int load_base(struct session *s)
 	return named_object(ledger_value_get(s->fs->ledger, &s->base, &s->base_value));
 }
 
+/*
+ * All handles of one process on a key tell it one number, that of the first: programs that look after their own locks, which
+ * exclude no thread of theirs, know by the number which handles are of one file (sqlite above all).
+ */
+static void own_number_locked(struct session *s, const struct place *p)
+{
+	for (const struct session *o = p->sessions; o; o = o->next) {
+		if (!o->ended && o->who.pid == s->who.pid && !atomic_load(&o->detached))
+			s->base_ino = o->base_ino ? o->base_ino : o->priv->ino;
+	}
+}
+
 int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *base, fuse_req_t req)
 {
 	struct session *s = calloc(1, sizeof(*s));
@@ -55,6 +67,7 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 			s->base_ino = i->ino;
 		}
 	}
+	own_number_locked(s, priv->place);
 	s->place = place_ref_locked(priv->place);
 	s->next = s->place->sessions;
 	s->place->sessions = s;

@@ -51,6 +51,7 @@ struct session {
 	struct timespec mtime;
 	int error;      /* ledger error that poisoned it: nothing more is saved (0: none) */
 	unsigned opens; /* open files; fs.lock */
+	bool ended;     /* there were some, and are no more; fs.lock */
 	/*
 	 * The number that /proc shows for its descriptors: the private inode's own, by which the last-holder test tells
 	 * handles apart, until somebody calls fstat(2).  That must answer with the number that stat(2) of the key gave
@@ -137,6 +138,9 @@ bool session_has_unsaved(struct session *s);
 
 /* Has the key another value than the handle goes on from, and nothing keeps the handle from taking that over? */
 bool session_is_behind(struct session *s);
+
+/* Is the key's newest value the one that this handle saved, and nothing unsaved since? */
+bool session_saved_newest(struct session *s);
 
 /* Takes the key's newest value over, unless something is unsaved.  Did the handle's bytes change? */
 bool session_refresh(struct session *s);

@@ -6,6 +6,7 @@ import fcntl
 import mmap
 import os
 import stat
+import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mount"))
@@ -485,6 +486,60 @@ def revalidated(t):
     m.close()
     fails(errno.EAGAIN, os.close, fd)
     eq(read(p), b"theirs")
+    other.quit()
+
+
+@case("fcntl locks are a process's: its other handles on the key come along, not those with a lock of their own, nor other processes'")
+def revalidated_together(t):
+    p, other = t.put("k", b"one\n"), Client()
+    fds = [os.open(p, os.O_RDWR) for _ in range(4)]
+    theirs = other.open(p, os.O_RDWR)
+
+    def see():
+        return [os.pread(fd, 99, 0) for fd in fds]
+    eq(see(), [b"one\n"] * 4)
+    fcntl.fcntl(fds[3], 37, struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 1, 0))  # F_OFD_SETLK
+    t.put("k", b"two\n")
+    fcntl.lockf(fds[0], fcntl.LOCK_SH, 1, 5)
+    eq(see(), [b"two\n"] * 3 + [b"one\n"], "the first lock of the process")
+    other.save(p, b"three\n")
+    fcntl.lockf(fds[1], fcntl.LOCK_EX, 1, 6)
+    eq(see(), [b"two\n"] * 3 + [b"one\n"], "the second: what was read under the first stays")
+    fcntl.lockf(fds[1], fcntl.LOCK_UN)
+    fcntl.lockf(fds[2], fcntl.LOCK_EX, 1, 5)
+    eq(see(), [b"three\n"] * 3 + [b"one\n"], "the first again")
+    os.pwrite(fds[2], b"four!\n", 0)
+    os.fsync(fds[2])
+    eq(see(), [b"three\n"] * 2 + [b"four!\n", b"one\n"], "a save alone moves no other handle")
+    fcntl.lockf(fds[2], fcntl.LOCK_SH, 1, 5)
+    eq(see(), [b"four!\n"] * 3 + [b"one\n"], "a lock through the handle that saved")
+    eq(other.pread(theirs, 99, 0), b"one\n", "another process")
+    fcntl.lockf(fds[2], fcntl.LOCK_UN)
+    for fd in fds:
+        os.close(fd)
+    other.quit()
+
+
+@case("all handles of one process on a key tell one number, whichever value they began with")
+def one_number(t):
+    p, other = t.put("k", b"one\n"), Client()
+    first = os.open(p, os.O_RDWR)
+    number = os.fstat(first).st_ino
+    t.put("k", b"two\n")
+    second = os.open(p, os.O_RDWR)
+    eq(os.fstat(second).st_ino, number, "of one process")
+    theirs = other.open(p, os.O_RDWR)
+    ok(other.fstat(theirs).st_ino != number, "of another process: the value's")
+    os.pwrite(second, b"six\n", 0)
+    os.fsync(second)
+    eq(os.stat(p).st_ino, number, "and stat, beside a handle that is behind")
+    fails(errno.EBUSY, os.pwrite, first, b"old\n", 0)
+    fails(errno.EAGAIN, os.close, first)
+    os.close(second)
+    third = os.open(p, os.O_RDWR)
+    ok(os.fstat(third).st_ino != number, "when all were closed: the value's")
+    os.close(third)
+    eq(read(p), b"six\n")
     other.quit()
 
 

@@ -8,6 +8,7 @@ time; one that cannot be is an error, never a silence.
 import os
 import sqlite3
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "mount"))
 from lib import *  # noqa: E402,F401,F403
@@ -52,7 +53,59 @@ def leave(path):
     conn.pop(path).close()
 
 
-OPS.update({"connect": connect, "sql": sql, "attempt": attempt, "burst": burst, "leave": leave})
+def threads(path, mode, n, each, anew=False):
+    """
+    n connections of this process, a thread each, `each` transactions of one row: what was acknowledged, and the errors.  `anew`: a connection
+    for each transaction.
+    """
+    good, bad, start = [], [], threading.Barrier(n)
+
+    def connect():
+        con = sqlite3.connect(path, isolation_level=None, timeout=30)
+        con.execute("pragma journal_mode=%s" % mode)
+        return con
+
+    def run(who):
+        try:
+            con = connect()
+            start.wait()
+            for i in range(each):
+                if anew and i:
+                    con.close()
+                    con = connect()
+                try:
+                    con.execute("begin immediate")
+                    con.execute("insert into t select %d, count(*) from t" % (who * 1000 + i))
+                    con.execute("commit")
+                    good.append(who * 1000 + i)
+                except sqlite3.Error as e:
+                    bad.append(str(e))
+                    if con.in_transaction:
+                        con.rollback()
+        except Exception as e:  # pragma or connect: the others are not to wait for this one
+            bad.append(repr(e))
+            start.abort()
+        finally:
+            con.close()
+    all_of_them = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    for x in all_of_them:
+        x.start()
+    for x in all_of_them:
+        x.join()
+    return good, bad
+
+
+def sync_now(path):
+    """What sqlite does before it removes its journal, when the transaction is not over yet: the database's bytes of the moment become its value."""
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            if os.readlink("/proc/self/fd/" + fd).split(" (deleted)")[0] == path:
+                os.fsync(int(fd))
+        except FileNotFoundError:
+            pass
+
+
+OPS.update({"connect": connect, "sql": sql, "attempt": attempt, "burst": burst, "leave": leave, "threads": threads, "sync_now": sync_now})
 
 
 def journals(t):
@@ -167,6 +220,124 @@ def killed(t):
     b.leave(db)
     b.quit()
     eq(journals(t), [])
+
+
+@table([("journal_mode=" + m + (", one for each transaction" if anew else ""), m, anew) for m in ("delete", "truncate", "persist", "memory") for anew in (False, True)])
+def connections_of_one_process(t, mode, anew):
+    a, b, db = Client(), Client(), t.path("db")
+    b.connect(db)
+    b.sql(db, "create table t(x, y)")
+    b.leave(db)
+    good, bad = a.threads(db, mode, 3, 12, anew)
+    print("# %d acknowledged, %d refused %s" % (len(good), len(bad), sorted(set(bad))))
+    eq(bad, [], "errors")
+    b.connect(db)
+    eq(sorted(x for x, in b.sql(db, "select x from t")), sorted(good), "acknowledged and there")
+    eq(sorted(y for y, in b.sql(db, "select y from t")), list(range(len(good))), "each saw all that came before")
+    eq(b.sql(db, "pragma integrity_check"), [("ok",)])
+    b.leave(db)
+    for c in (a, b):
+        c.quit()
+
+
+@case("WAL: one connection at a time, within a process too; the second gets an error, and what was acknowledged stays")
+def wal_threads(t):
+    db = t.path("db")
+    a = sqlite3.connect(db, isolation_level=None)
+    eq(a.execute("pragma journal_mode=wal").fetchone(), ("wal",))
+    a.execute("create table t(x)")
+    for i in range(5):
+        a.execute("insert into t values(%d)" % i)
+        b = sqlite3.connect(db, isolation_level=None)
+        for text in ("select * from t", "insert into t values(99)"):
+            try:
+                b.execute(text)
+                ok(False, "the second connection did: " + text)
+            except sqlite3.OperationalError as e:
+                ok("unable to open" in str(e), str(e))
+        b.close()
+        if i == 2:
+            a.close()
+            a = sqlite3.connect(db, isolation_level=None)
+    eq([x for x, in a.execute("select x from t")], list(range(5)))
+    a.close()
+    b = sqlite3.connect(db, isolation_level=None)
+    eq((b.execute("select count(*) from t").fetchone(), b.execute("pragma integrity_check").fetchone()), ((5,), ("ok",)))
+    b.close()
+    eq(t.repo.keys(t.ns), ["db"])
+
+
+@case("two connections in one process beside two other processes: nothing that was acknowledged is lost")
+def mixed(t):
+    db = t.path("db")
+    clients = [Client() for _ in range(3)]
+    for c in clients[1:]:
+        c.connect(db)
+    clients[1].sql(db, "create table t(x, y)")
+    clients[0].begin("threads", db, "delete", 2, 10)
+    for n, c in enumerate(clients[1:], 5):
+        c.begin("burst", db, n, 10)
+    got = [c.end() for c in clients]
+    print("# refused: %s" % [bad for _, bad in got])
+    eq(sorted(x for x, in clients[1].sql(db, "select x from t")), sorted(x for good, _ in got for x in good), "acknowledged and there")
+    eq(clients[1].sql(db, "pragma integrity_check"), [("ok",)])
+    for c in clients[1:]:
+        c.leave(db)
+    for c in clients:
+        c.quit()
+
+
+@table([("journal_mode=" + m, m) for m in ("delete", "truncate", "persist")])
+def a_hot_journal_rolls_back(t, mode):
+    """The writer is killed after its database has been synced and before its journal is gone: that is not committed yet."""
+    a, b, db = Client(), Client(), t.path("db")
+    for c in (a, b):
+        c.connect(db)
+        c.sql(db, "pragma journal_mode=%s" % mode)
+    a.sql(db, "create table t(x, y)", "with recursive n(i) as (select 1 union all select i + 1 from n where i < 40) insert into t select i, zeroblob(900) from n",
+          "pragma cache_size=5", "pragma cache_spill=1")
+    was = read(db)
+    a.sql(db, "begin immediate", "update t set x = -1, y = zeroblob(901)")  # more than its cache holds: pages are written
+    a.sync_now(db)
+    ok(read(db) != was, "half of the transaction is the value: the journal is what takes it back")
+    a.quit(9)
+    eq(b.sql(db, "select count(*), min(x), max(length(y)) from t"), [(40, 1, 900)])
+    eq((b.sql(db, "pragma integrity_check"), b.attempt(db, "insert into t values(41, 0)")), ([("ok",)], True))
+    b.leave(db)
+    b.quit()
+    with open(work() + "/check-" + mode, "wb") as f:
+        f.write(t.repo.show(t.ns, "db"))
+    c = sqlite3.connect(work() + "/check-" + mode)
+    eq(c.execute("select count(*), min(x) from t").fetchone(), (41, 1), "what git has")
+    c.close()
+
+
+@case("writers that are killed at any moment: what was acknowledged stays, in a whole database")
+def killed_anywhere(t):
+    db = t.path("db")
+    c = Client()
+    c.connect(db)
+    c.sql(db, "create table t(x)")
+    c.leave(db)
+    c.quit()
+    code = ("import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n"
+            "for i in range(int(sys.argv[2]), 10**9):\n c.execute('insert into t values(%d)' % i)\n print(i, flush=True)")
+    good = set()
+    for round in range(8):
+        ps = [subprocess.Popen([sys.executable, "-c", code, db, str((round * 2 + k) * 1000)], stdout=subprocess.PIPE, text=True) for k in range(2)]
+        for k, p in enumerate(ps):
+            for _ in range(2 + round % 3 + k):
+                good.add(int(p.stdout.readline()))
+            p.kill()
+            good.update(int(x) for x in p.stdout.read().split())
+            p.wait()
+    c = Client()
+    c.connect(db)
+    have = {x for x, in c.sql(db, "select x from t")}
+    eq((sorted(good - have), c.sql(db, "pragma integrity_check")), ([], [("ok",)]), "lost")
+    ok(len(have - good) <= 16, "at most the one that each was about to tell: %s" % sorted(have - good))
+    c.leave(db)
+    c.quit()
 
 
 @case("another writer of the repository moves the database under a shell: an error or its work on top, never a loss in silence")
