@@ -4,7 +4,7 @@
  *
  * A value is taken whole before anything is decided: the ledger hashes and stores what does not change any more, and a
  * file that somebody is writing to could be hashed in one state and stored in another.  So: small ones in memory, large
- * ones in an unlinked file beside the repository (where there is room for the value anyway).
+ * ones in a draft of the ledger.
  */
 #include "write.h"
 
@@ -17,20 +17,6 @@
 #include <unistd.h>
 
 #define IN_MEMORY (4u << 20)
-
-static int open_spool(const struct kv *kv)
-{
-	char name[] = "/tmp/git-kv-XXXXXX";
-	int fd = open(kv->gitdir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd >= 0)
-		return fd;
-	/* A file system without O_TMPFILE, or a repository that others own. */
-	fd = mkostemp(name, O_CLOEXEC);
-	if (fd >= 0)
-		unlink(name);
-	return fd;
-}
 
 /* As read(2) until `len` or the end. */
 static ssize_t read_full(int fd, char *buf, size_t len)
@@ -51,48 +37,29 @@ static ssize_t read_full(int fd, char *buf, size_t len)
 	return (ssize_t)n;
 }
 
-static int write_full(int fd, const char *buf, size_t len)
-{
-	while (len) {
-		ssize_t w = write(fd, buf, len);
-
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w < 0)
-			return -1;
-		buf += w;
-		len -= (size_t)w;
-	}
-	return 0;
-}
-
-/* What did not fit into `buf` goes on into a file; `n` bytes are in `buf`. */
+/* What did not fit into `buf` goes on into a draft; `n` bytes are in `buf`. */
 static int spool(struct kv *kv, int fd, const char *name, char *buf, size_t n, struct ledger_value **out)
 {
+	struct ledger_draft *d = NULL;
 	uint64_t size = 0;
-	int to = open_spool(kv), rc;
 	ssize_t got = (ssize_t)n;
+	int rc = ledger_draft_new(kv->ledger, &d), status = 0;
 
-	if (to < 0) {
-		say_error("cannot make room for '%s': %s", name, strerror(errno));
-		return KV_IO;
-	}
-	while (got > 0) {
-		if (write_full(to, buf, (size_t)got) < 0) {
-			say_error("cannot make room for '%s': %s", name, strerror(errno));
-			close(to);
-			return KV_IO;
-		}
+	while (!rc && got > 0) {
+		rc = ledger_draft_pwrite(d, buf, (size_t)got, size);
 		size += (uint64_t)got;
 		got = read_full(fd, buf, IN_MEMORY);
 	}
-	if (got < 0) {
+	if (!rc && got < 0) {
 		say_error("cannot read '%s': %s", name, strerror(errno));
-		close(to);
-		return KV_IO;
+		status = KV_IO;
+	} else {
+		if (!rc)
+			rc = ledger_draft_value(d, out);
+		status = rc ? say_ledger(rc, "value of %" PRIu64 " bytes from '%s'", size, name) : 0;
 	}
-	rc = ledger_value_new_fd(kv->ledger, to, size, out);
-	return rc ? say_ledger(rc, "value of %" PRIu64 " bytes from '%s'", size, name) : 0;
+	ledger_draft_free(d);
+	return status;
 }
 
 int input_value(struct kv *kv, int fd, const char *name, struct ledger_value **out)

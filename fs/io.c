@@ -41,9 +41,10 @@ static int version_value(struct fs *fs, struct inode *i, struct ledger_value **o
 
 static void reply_value(fuse_req_t req, const struct ledger_value *v, size_t size, off_t off)
 {
-	struct fuse_bufvec buf = FUSE_BUFVEC_INIT(0);
 	uint64_t total = ledger_value_size(v);
 	const char *data = ledger_value_data(v);
+	char *buf;
+	ssize_t n;
 
 	if ((uint64_t)off >= total)
 		size = 0;
@@ -53,11 +54,13 @@ static void reply_value(fuse_req_t req, const struct ledger_value *v, size_t siz
 		fuse_reply_buf(req, size ? data + off : NULL, size);
 		return;
 	}
-	buf.buf[0].flags = FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK;
-	buf.buf[0].fd = ledger_value_fd(v);
-	buf.buf[0].pos = off;
-	buf.buf[0].size = size;
-	fuse_reply_data(req, &buf, 0);
+	buf = malloc(size);
+	n = buf ? ledger_value_pread(v, buf, size, (uint64_t)off) : LEDGER_ENOMEM;
+	if (n < 0)
+		reply_error(req, (int)n);
+	else
+		fuse_reply_buf(req, buf, (size_t)n);
+	free(buf);
 }
 
 /* From a session or local file, which change: into a buffer of ours. */

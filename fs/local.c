@@ -12,7 +12,7 @@ struct local *local_new(struct fs *fs, struct place *p, enum local_type type, co
 
 	if (!l)
 		return NULL;
-	l->bytes = spool_new(ledger_gitdir(fs->ledger));
+	l->bytes = spool_new(fs->ledger);
 	if (!l->bytes) {
 		free(l);
 		return NULL;
@@ -281,7 +281,7 @@ int local_value(struct fs *fs, struct local *l, struct ledger_value **out, enum 
 	int r;
 
 	pthread_mutex_lock(&l->lock);
-	r = l->tainted ? LEDGER_EIO : spool_value(l->bytes, fs->ledger, 0, out);
+	r = l->tainted ? LEDGER_EIO : spool_value(l->bytes, out);
 	*kind = l->kind;
 	if (!r)
 		l->written = false;

@@ -73,7 +73,7 @@ static int make_edit(struct session *s, const char *path, struct ledger_edit *e)
 	e->op = s->append_only ? LEDGER_APPEND : LEDGER_SET;
 	if (!s->kind_set && !atomic_load(&s->created))
 		e->flags = LEDGER_KEEP_KIND;
-	return spool_value(s->bytes, s->fs->ledger, 0, &e->value);
+	return spool_value(s->bytes, &e->value);
 }
 
 /* The handle goes on from what it committed. */
@@ -109,7 +109,7 @@ static void keep_refused(struct session *s, const struct who *w, const struct ho
 		return;
 	if (!s->append_only)
 		whole = ledger_value_ref(value);
-	else if (spool_value(s->bytes, s->fs->ledger, 0, &whole))
+	else if (spool_value(s->bytes, &whole))
 		return;
 	control_reject(s->fs, v->ns, v->path, whole, w->uid);
 	ledger_value_unref(whole);

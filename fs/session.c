@@ -39,7 +39,7 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	pthread_mutex_init(&s->lock, NULL);
 	s->kind = LEDGER_FILE;
 	s->fd_ino = priv->ino;
-	s->bytes = spool_new(ledger_gitdir(fs->ledger));
+	s->bytes = spool_new(fs->ledger);
 	if (!s->bytes)
 		goto fail;
 	if (base) {
@@ -204,7 +204,7 @@ static int make_whole(struct session *s)
 
 	if (s->whole)
 		return 0;
-	all = spool_new(ledger_gitdir(s->fs->ledger));
+	all = spool_new(s->fs->ledger);
 	if (!all)
 		return LEDGER_ENOMEM;
 	r = load_base(s);

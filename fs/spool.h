@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A growing file in memory that moves to an unlinked file on disk when it gets large.  One owner at a time: no locks. */
+/* A growing file in memory that moves to a draft of the ledger when it gets large.  One owner at a time: no locks. */
 #ifndef FS_SPOOL_H
 #define FS_SPOOL_H
 
@@ -12,8 +12,8 @@ struct spool;
 
 #define SPOOL_MEMORY (4u << 20) /* bytes in memory at most */
 
-/* `dir`: where the unlinked file is made; lives as long as the spool.  NULL: out of memory. */
-struct spool *spool_new(const char *dir);
+/* `l` lives as long as the spool.  NULL: out of memory. */
+struct spool *spool_new(struct ledger *l);
 void spool_free(struct spool *s); /* NULL is fine */
 
 uint64_t spool_size(const struct spool *s);
@@ -27,7 +27,7 @@ int spool_zero(struct spool *s, uint64_t off, uint64_t len); /* inside the size 
 /* Replaces the content by the value's. */
 int spool_load(struct spool *s, const struct ledger_value *v);
 
-/* The bytes [from, size) as a value of the ledger; the spool stays usable, and copies before its next change. */
-int spool_value(struct spool *s, struct ledger *l, uint64_t from, struct ledger_value **out);
+/* All of it as a value of the ledger; the spool stays usable. */
+int spool_value(struct spool *s, struct ledger_value **out);
 
 #endif

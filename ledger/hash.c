@@ -7,7 +7,6 @@
 #include <git2.h>
 #include <openssl/evp.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 const struct ledger_oid hash_empty_tree = {{0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60,
 					    0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88, 0xfb, 0xee, 0x49, 0x04}};
@@ -21,27 +20,6 @@ int hash_object(enum store_type type, const void *data, size_t len, struct ledge
 	rc = git_odb_hash(&id, data ? data : "", len, (git_object_t)type);
 	if (rc)
 		return ledger_fail_git(rc, "cannot hash");
-	memcpy(out->id, id.id, LEDGER_OID_SIZE);
-	return 0;
-}
-
-/* libgit2 streams only from a path, and takes the size from the file: the magic link in /proc is one. */
-int hash_fd(int fd, uint64_t size, struct ledger_oid *out)
-{
-	char path[32];
-	struct stat st;
-	git_oid id;
-	int rc;
-
-	if (fstat(fd, &st))
-		return ledger_fail_errno(errno, "fstat of a value");
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
-		return ledger_fail(LEDGER_EINVALID, "a value's file has another size than said");
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	errno = 0;
-	rc = git_odb_hashfile(&id, path, GIT_OBJECT_BLOB);
-	if (rc)
-		return ledger_fail_git(rc, "cannot hash a value");
 	memcpy(out->id, id.id, LEDGER_OID_SIZE);
 	return 0;
 }

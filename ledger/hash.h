@@ -11,9 +11,6 @@ extern const struct ledger_oid hash_empty_tree;
 /* With git's collision detection: for bytes that users choose.  EIO (never seen), ENOMEM. */
 int hash_object(enum store_type type, const void *data, size_t len, struct ledger_oid *out);
 
-/* The same for the blob in [0, size) of `fd`, streamed. */
-int hash_fd(int fd, uint64_t size, struct ledger_oid *out);
-
 /* With the processor's own instructions, five times as fast: for trees that the ledger built. */
 int hash_tree(const void *data, size_t len, struct ledger_oid *out);
 

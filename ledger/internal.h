@@ -87,6 +87,8 @@ int spool_open(struct ledger *l);
 int blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out);
 /* As ledger_value_get(). */
 int value_load(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out);
+/* A value of a sealed draft, which it takes a reference of. */
+int value_from_draft(struct store_draft *d, const struct ledger_oid *oid, struct ledger_value **out);
 /* A value of the bytes of `a` and then those of `b`. */
 int value_concat(struct ledger *l, struct ledger_value *a, struct ledger_value *b, struct ledger_value **out);
 

@@ -10,6 +10,8 @@
 #define LEDGER_STORE_H
 
 #include <ledger/ledger.h>
+#include <stdbool.h>
+#include <sys/types.h>
 
 struct store;
 struct store_group;
@@ -44,6 +46,49 @@ int store_read_header(struct store *s, const struct ledger_oid *oid, enum store_
 /* Streams the blob to `fd` (at its position), constant memory. */
 int store_read_to(struct store *s, const struct ledger_oid *oid, int fd);
 
+/*
+ * A blob that some pack holds in stored blocks: read in place.  ENOTFOUND: there is none such, then store_read_to() is the
+ * way.  `out->fd` is the caller's.
+ */
+struct stored {
+	int fd;
+	uint64_t at, size; /* where its first byte stands; see engine/stored.h */
+	bool draft;        /* heads of blocks may not be there yet */
+};
+int store_read_stored(struct store *s, const struct ledger_oid *oid, struct stored *out);
+
+/* As pread(2), but all of `len` up to the end.  ECORRUPT, EIO. */
+ssize_t store_stored_pread(const struct stored *b, void *buf, size_t len, uint64_t off);
+
+/* --- drafts ------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A large value while it is written: a file without a name, already in the shape of the pack that it will be, so that
+ * nothing is copied when it becomes a value, and nothing stays when it does not.  One thread at a time; the references are
+ * counted for all threads.  ENOSPC, EIO, ENOMEM, EROFS.
+ */
+struct store_draft;
+int store_draft_new(struct store *s, struct store_draft **out);
+struct store_draft *store_draft_ref(struct store_draft *d);
+void store_draft_unref(struct store_draft *d); /* NULL is fine */
+/* Its bytes, for store_stored_pread(), as long as the draft is there and not changed. */
+struct stored store_draft_stored(const struct store_draft *d);
+int store_draft_pwrite(struct store_draft *d, const void *buf, size_t len, uint64_t off); /* a gap reads as zeros */
+int store_draft_truncate(struct store_draft *d, uint64_t size);
+
+/*
+ * Ends the pack around the bytes and computes the value's name, without detection of made collisions: what that costs is
+ * said in seal.c.  Nobody may change a sealed draft but after store_draft_open_again().
+ */
+int store_draft_seal(struct store_draft *d, struct ledger_oid *oid);
+
+/* A draft of the same bytes that may be changed, in place of *d, which may be sealed: the same one when nobody else has it.
+ */
+int store_draft_open_again(struct store_draft **d);
+
+/* A value's own draft, sealed, borrowed; NULL: it has none (value.c). */
+struct store_draft *value_draft(const struct ledger_value *v);
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 /*
@@ -53,7 +98,8 @@ int store_read_to(struct store *s, const struct ledger_oid *oid, int fd);
 int store_stage(struct store *s, struct ledger_value *v);
 
 /*
- * The change that store_stage() was called for is over, made or refused: what was staged and no group committed goes.
+ * The change that store_stage() was called for is over, made or refused: what was staged and no group named goes; nobody
+ * has seen it.
  * Call it once for each store_stage() that returned 0, after the value's last group.
  */
 void store_unstage(struct store *s, struct ledger_value *v);

@@ -12,8 +12,11 @@ struct ledger_value {
 	atomic_uint refs;
 	struct ledger_oid oid;
 	uint64_t size;
-	void *data; /* NULL: in `fd` */
-	int fd;
+	/* One of these: */
+	void *data;                /* the bytes */
+	int fd;                    /* -1, or a file of the bytes */
+	struct store_draft *draft; /* NULL, or what it was written into */
+	struct stored stored;      /* fd -1, or a pack that has them */
 };
 
 static struct ledger_value *value_alloc(uint64_t size, void *data, int fd)
@@ -26,6 +29,7 @@ static struct ledger_value *value_alloc(uint64_t size, void *data, int fd)
 	v->size = size;
 	v->data = data;
 	v->fd = fd;
+	v->stored.fd = -1;
 	return v;
 }
 
@@ -62,6 +66,9 @@ void ledger_value_unref(struct ledger_value *v)
 	free(v->data);
 	if (v->fd >= 0)
 		close(v->fd);
+	if (v->stored.fd >= 0)
+		close(v->stored.fd);
+	store_draft_unref(v->draft);
 	free(v);
 }
 
@@ -80,9 +87,9 @@ const void *ledger_value_data(const struct ledger_value *v)
 	return v->data;
 }
 
-int ledger_value_fd(const struct ledger_value *v)
+struct store_draft *value_draft(const struct ledger_value *v)
 {
-	return v->fd;
+	return v->draft;
 }
 
 ssize_t ledger_value_pread(const struct ledger_value *v, void *buf, size_t len, uint64_t off)
@@ -97,6 +104,13 @@ ssize_t ledger_value_pread(const struct ledger_value *v, void *buf, size_t len, 
 		memcpy(buf, (char *)v->data + off, len);
 		return (ssize_t)len;
 	}
+	if (v->draft) {
+		struct stored b = store_draft_stored(v->draft);
+
+		return store_stored_pread(&b, buf, len, off);
+	}
+	if (v->stored.fd >= 0)
+		return store_stored_pread(&v->stored, buf, len, off);
 	for (;;) {
 		ssize_t n = pread(v->fd, buf, len, (off_t)off);
 
@@ -108,11 +122,6 @@ ssize_t ledger_value_pread(const struct ledger_value *v, void *buf, size_t len, 
 }
 
 /* --- new ones ------------------------------------------------------------------------------------------------------- */
-
-static int value_hash(struct ledger_value *v)
-{
-	return v->data ? hash_object(STORE_BLOB, v->data, v->size, &v->oid) : hash_fd(v->fd, v->size, &v->oid);
-}
 
 static int value_copy(struct ledger *l, const void *data, size_t len, struct ledger_value **out)
 {
@@ -129,7 +138,7 @@ static int value_copy(struct ledger *l, const void *data, size_t len, struct led
 		memcpy(copy, data, len);
 	rc = value_wrap(len, copy, -1, &v);
 	if (!rc)
-		rc = value_hash(v);
+		rc = hash_object(STORE_BLOB, v->data, v->size, &v->oid);
 	if (!rc)
 		*out = v;
 	else
@@ -147,97 +156,27 @@ int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledg
 	return rc;
 }
 
-static int read_all(int fd, void *buf, size_t len, uint64_t off)
+/* Copies the value to the draft in pieces. */
+static int copy_to(struct ledger_value *v, struct ledger_draft *d)
 {
-	for (size_t done = 0; done < len;) {
-		ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return ledger_fail_errno(errno, "cannot read a value");
-		if (!n)
-			return ledger_fail(LEDGER_EINVALID, "a value's file is shorter than said");
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const void *buf, size_t len)
-{
-	for (size_t done = 0; done < len;) {
-		ssize_t n = write(fd, (const char *)buf + done, len - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return ledger_fail_errno(errno, "cannot write a temporary file");
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-/* A small one moves into memory: it is read more often than a descriptor is worth. */
-static int from_fd(int fd, uint64_t size, struct ledger_value **out)
-{
-	struct ledger_value *v = NULL;
-	void *data = NULL;
-	int rc = 0;
-
-	if (size <= VALUE_IN_MEMORY) {
-		data = malloc((size_t)size + 1);
-		rc = data ? read_all(fd, data, (size_t)size, 0) : LEDGER_ENOMEM;
-		close(fd);
-		fd = -1;
-		if (rc) {
-			free(data);
-			return rc;
-		}
-	}
-	rc = value_wrap(size, data, fd, &v);
-	if (!rc)
-		rc = value_hash(v);
-	if (!rc)
-		*out = v;
-	else
-		ledger_value_unref(v);
-	return rc;
-}
-
-int ledger_value_new_fd(struct ledger *l, int fd, uint64_t size, struct ledger_value **out)
-{
-	int rc;
-
-	ledger_error_clear();
-	if (size > l->value_limit) {
-		close(fd);
-		rc = too_big(l);
-	} else {
-		rc = from_fd(fd, size, out);
-	}
-	LEAVE(rc, "size=%llu", (unsigned long long)size);
-	return rc;
-}
-
-/* Copies the value to `fd` in pieces. */
-static int copy_to(struct ledger_value *v, int fd)
-{
-	enum { PIECE = 1 << 17 };
+	enum { PIECE = 1 << 18 };
 	char *buf;
 	int rc = 0;
 
 	if (v->data)
-		return write_all(fd, v->data, (size_t)v->size);
+		return ledger_draft_pwrite(d, v->data, (size_t)v->size, ledger_draft_size(d));
 	buf = malloc(PIECE);
 	if (!buf)
 		return LEDGER_ENOMEM;
 	for (uint64_t off = 0; !rc && off < v->size;) {
-		size_t n = v->size - off < PIECE ? (size_t)(v->size - off) : PIECE;
+		ssize_t n = ledger_value_pread(v, buf, PIECE, off);
 
-		rc = read_all(v->fd, buf, n, off);
-		if (!rc)
-			rc = write_all(fd, buf, n);
-		off += n;
+		if (n <= 0) {
+			rc = n < 0 ? (int)n : ledger_fail(LEDGER_EIO, "a value is shorter than it says");
+			break;
+		}
+		rc = ledger_draft_pwrite(d, buf, (size_t)n, ledger_draft_size(d));
+		off += (uint64_t)n;
 	}
 	free(buf);
 	return rc;
@@ -256,7 +195,7 @@ static int concat_in_memory(struct ledger_value *a, struct ledger_value *b, stru
 	rc = value_wrap(a->size + b->size, data, -1, &v);
 	if (rc)
 		return rc;
-	rc = value_hash(v);
+	rc = hash_object(STORE_BLOB, v->data, v->size, &v->oid);
 	if (!rc)
 		*out = v;
 	else
@@ -266,22 +205,36 @@ static int concat_in_memory(struct ledger_value *a, struct ledger_value *b, stru
 
 int value_concat(struct ledger *l, struct ledger_value *a, struct ledger_value *b, struct ledger_value **out)
 {
-	int rc, fd;
+	struct ledger_draft *d;
+	int rc;
 
 	if (a->size > l->value_limit - b->size)
 		return too_big(l);
 	if (a->data && b->data && a->size + b->size <= VALUE_IN_MEMORY)
 		return concat_in_memory(a, b, out);
-	fd = spool_open(l);
-	if (fd < 0)
-		return fd;
-	rc = copy_to(a, fd);
+	rc = ledger_draft_new(l, &d);
+	if (rc)
+		return rc;
+	rc = copy_to(a, d);
 	if (!rc)
-		rc = copy_to(b, fd);
+		rc = copy_to(b, d);
 	if (!rc)
-		return from_fd(fd, a->size + b->size, out);
-	close(fd);
+		rc = ledger_draft_value(d, out);
+	ledger_draft_free(d);
 	return rc;
+}
+
+int value_from_draft(struct store_draft *d, const struct ledger_oid *oid, struct ledger_value **out)
+{
+	struct ledger_value *v;
+	int rc = value_wrap(store_draft_stored(d).size, NULL, -1, &v);
+
+	if (rc)
+		return rc;
+	v->oid = *oid;
+	v->draft = store_draft_ref(d);
+	*out = v;
+	return 0;
 }
 
 /* --- committed ones ------------------------------------------------------------------------------------------------- */
@@ -322,11 +275,37 @@ int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *o
 	return rc;
 }
 
+/* A large one: where its pack has it, or else spooled. */
+static int load_large(struct ledger *l, const struct ledger_oid *oid, uint64_t size, struct ledger_value **out)
+{
+	struct stored b;
+	int fd, rc = store_read_stored(l->store, oid, &b);
+
+	if (!rc && b.size == size) {
+		rc = value_wrap(size, NULL, -1, out);
+		if (rc)
+			close(b.fd);
+		else
+			(*out)->stored = b;
+		return rc;
+	}
+	if (!rc)
+		close(b.fd);
+	fd = spool_open(l);
+	if (fd < 0)
+		return fd;
+	rc = store_read_to(l->store, oid, fd);
+	if (!rc)
+		return value_wrap(size, NULL, fd, out);
+	close(fd);
+	return rc;
+}
+
 int value_load(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out)
 {
 	struct store_buf b;
 	uint64_t size;
-	int fd, rc = blob_header(l, oid, &size);
+	int rc = blob_header(l, oid, &size);
 
 	if (rc)
 		return rc;
@@ -335,14 +314,7 @@ int value_load(struct ledger *l, const struct ledger_oid *oid, struct ledger_val
 		if (!rc)
 			rc = value_wrap(b.len, b.data, -1, out);
 	} else {
-		fd = spool_open(l);
-		if (fd < 0)
-			return fd;
-		rc = store_read_to(l->store, oid, fd);
-		if (!rc)
-			rc = value_wrap(size, NULL, fd, out);
-		else
-			close(fd);
+		rc = load_large(l, oid, size, out);
 	}
 	if (!rc)
 		(*out)->oid = *oid;

@@ -136,17 +136,14 @@ int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *t
 /* Size in bytes of the blob `oid` without reading it where the store can tell; cached. */
 int ledger_blob_size(struct ledger *l, const struct ledger_oid *oid, uint64_t *out);
 
-/* The committed value `oid`: in memory when small, else spooled to an unlinked temporary file.  One reference. */
+/*
+ * The committed value `oid`: in memory when small; else read where a pack holds it uncompressed, or from an unlinked
+ * temporary file.  One reference.
+ */
 int ledger_value_get(struct ledger *l, const struct ledger_oid *oid, struct ledger_value **out);
 
 /* A new value from bytes that are copied.  Hashed here; the disk is not touched. */
 int ledger_value_new(struct ledger *l, const void *data, size_t len, struct ledger_value **out);
-
-/*
- * A new value from the bytes [0, size) of `fd`, a regular file that nobody changes any more.  Takes `fd` over, also on
- * failure.  Streams; constant memory.
- */
-int ledger_value_new_fd(struct ledger *l, int fd, uint64_t size, struct ledger_value **out);
 
 struct ledger_value *ledger_value_ref(struct ledger_value *v);
 void ledger_value_unref(struct ledger_value *v); /* NULL is fine */
@@ -154,8 +151,27 @@ uint64_t ledger_value_size(const struct ledger_value *v);
 const struct ledger_oid *ledger_value_oid(const struct ledger_value *v);
 /* As pread(2): bytes read, 0 at the end, or a negative ledger error. */
 ssize_t ledger_value_pread(const struct ledger_value *v, void *buf, size_t len, uint64_t off);
-/* The bytes when they are in memory, else NULL: then ledger_value_fd() is a descriptor to pread from.  Borrowed. */
+/* The bytes when they are in memory, else NULL: then ledger_value_pread() is the way.  Borrowed. */
 const void *ledger_value_data(const struct ledger_value *v);
-int ledger_value_fd(const struct ledger_value *v); /* -1 when in memory */
+
+/* --- drafts: large values while they are written ------------------------------------------------------------------- */
+
+/*
+ * A file without a name in the repository, to be written in any order.  It becomes a value without being copied; what does
+ * not become one leaves nothing behind.  One thread at a time.  Calls fail with ENOSPC, EIO, ENOMEM, and ETOOBIG beyond the
+ * ledger's limit; a failed one changed nothing but perhaps the bytes that it was to change.
+ */
+struct ledger_draft;
+int ledger_draft_new(struct ledger *l, struct ledger_draft **out);
+void ledger_draft_free(struct ledger_draft *d); /* NULL is fine; values that were made from it stay */
+uint64_t ledger_draft_size(const struct ledger_draft *d);
+ssize_t ledger_draft_pread(const struct ledger_draft *d, void *buf, size_t len, uint64_t off);
+int ledger_draft_pwrite(struct ledger_draft *d, const void *buf, size_t len, uint64_t off); /* a gap reads as zeros */
+int ledger_draft_truncate(struct ledger_draft *d, uint64_t size);
+/*
+ * All of it as a value; reads it once for its name.  The draft stays usable: the next change goes to a copy if the value is
+ * still there.
+ */
+int ledger_draft_value(struct ledger_draft *d, struct ledger_value **out);
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Streaming a large blob out of a pack or a loose file, which libgit2 takes into memory whole.  Only for blobs that are
- * stored whole; git keeps what is larger than core.bigFileThreshold (512 MiB) so, and stage.c everything.
+ * stored whole; git keeps what is larger than core.bigFileThreshold (512 MiB) so, and stage.c everything.  What stage.c
+ * wrote can be read where it is.
  */
+#include "draft.h"
 #include "engine.h"
 
 #include <dirent.h>
@@ -167,31 +169,41 @@ static int inflate_all(struct stream *t)
 	return r;
 }
 
-int bigread_to(struct store *s, const struct ledger_oid *oid, int fd)
+/* The entry at `off`: the blob's size, and where its zlib stream begins. */
+static int entry_head(int fd, uint64_t off, uint64_t *size, uint64_t *data)
 {
 	unsigned char head[16];
-	struct stream *t;
-	uint64_t off, size;
-	int r = LEDGER_ENOTFOUND, in, shift = 4;
+	int shift = 4;
 	size_t n = 0;
+
+	if (pread(fd, head, sizeof(head), (off_t)off) != sizeof(head) || (head[0] >> 4 & 7) != STORE_BLOB)
+		return LEDGER_ENOTFOUND;
+	*size = head[0] & 15;
+	while (head[n++] & 0x80 && n < 10) {
+		*size |= (uint64_t)(head[n] & 127) << shift;
+		shift += 7;
+	}
+	*data = off + n;
+	return 0;
+}
+
+int bigread_to(struct store *s, const struct ledger_oid *oid, int fd)
+{
+	struct stream *t;
+	uint64_t off, size, data;
+	int r, in;
 
 	in = find_pack(s, oid, &off);
 	if (in < 0)
 		return LEDGER_ENOTFOUND;
-	t = io_malloc(sizeof(*t));
-	if (!t) {
-		close(in);
-		return LEDGER_ENOMEM;
-	}
-	if (pread(in, head, sizeof(head), (off_t)off) == sizeof(head) && (head[0] >> 4 & 7) == STORE_BLOB) {
-		size = head[0] & 15;
-		while (head[n++] & 0x80 && n < 10) {
-			size |= (uint64_t)(head[n] & 127) << shift;
-			shift += 7;
-		}
+	r = entry_head(in, off, &size, &data);
+	t = r ? NULL : io_malloc(sizeof(*t));
+	if (!r && !t)
+		r = LEDGER_ENOMEM;
+	if (t) {
 		t->in = in;
 		t->out = fd;
-		t->at = (off_t)(off + n);
+		t->at = (off_t)data;
 		t->left = size;
 		r = inflate_all(t);
 		if (r == LEDGER_ECORRUPT)
@@ -199,5 +211,52 @@ int bigread_to(struct store *s, const struct ledger_oid *oid, int fd)
 	}
 	free(t);
 	close(in);
+	return r;
+}
+
+/* Past the filling of draft.h, if there is some: the first block's length, where it must stand. */
+static bool find_first(int fd, uint64_t data, uint64_t size, uint64_t *at)
+{
+	unsigned char buf[16], want[STORED_HEAD], draft[DRAFT_AT];
+
+	if (pread(fd, buf, sizeof(buf), (off_t)data) != sizeof(buf) || memcmp(buf, "\x78\x01", 2) != 0)
+		return false;
+	stored_head_of(want, 0, size);
+	draft_head(draft, size);
+	if (memcmp(buf + 2, want, STORED_HEAD) == 0)
+		*at = data + 2 + STORED_HEAD;
+	else if (size >= DRAFT_MIN && data + 2 < 25 && memcmp(buf, draft + data, DRAFT_AT - data) == 0)
+		*at = DRAFT_AT;
+	else
+		return false;
+	return true;
+}
+
+int bigread_stored(struct store *s, const struct ledger_oid *oid, struct stored *out)
+{
+	unsigned char last[STORED_HEAD], want[STORED_HEAD];
+	struct stored b = {0};
+	uint64_t off, data, n;
+	int r;
+
+	b.fd = find_pack(s, oid, &off);
+	if (b.fd < 0)
+		return LEDGER_ENOTFOUND;
+	r = entry_head(b.fd, off, &b.size, &data);
+	if (!r && !find_first(b.fd, data, b.size, &b.at))
+		r = LEDGER_ENOTFOUND;
+	if (!r) {
+		/* The last block at its place: then all before it are full. */
+		n = (b.size - 1) / STORED_BLOCK;
+		stored_head_of(want, n, b.size);
+		if (n && (pread(b.fd, last, STORED_HEAD, (off_t)(stored_pos(b.at, n * STORED_BLOCK) - STORED_HEAD)) !=
+				  STORED_HEAD ||
+			  memcmp(last, want, STORED_HEAD) != 0))
+			r = LEDGER_ENOTFOUND;
+	}
+	if (r)
+		close(b.fd);
+	else
+		*out = b;
 	return r;
 }

@@ -71,7 +71,6 @@ static int sync_refs(struct store *s, struct gen *g)
 /* Staged values were reachable by nobody for a while: a foreign prune may have taken their packs. */
 static int check_staged(struct store *s, struct gen *g)
 {
-	char name[41];
 	int r = 0;
 
 	for (size_t i = 0; i < g->nstaged && !r; i++) {
@@ -79,7 +78,7 @@ static int check_staged(struct store *s, struct gen *g)
 
 		memcpy(id.id, ledger_value_oid(g->staged[i])->id, LEDGER_OID_SIZE);
 		if (!git_odb_exists(s->odb, &id))
-			r = stage_write(s, g->staged[i], name);
+			r = stage_write(s, g->staged[i]);
 	}
 	return r;
 }

@@ -9,7 +9,8 @@
  *
  *   group.c	   a group begins, takes	commit.c   and ends	  publish.c  the publisher of windows
  *   checkpoint.c  the keeper's work		recover.c  the dead	  upkeep.c   merging checkpoint packs
- *   stage.c	   large values			read.c	   reading	  watch.c    who else is here
+ *   draft.c, seal.c, stored.c, stage.c   large values
+ *   read.c	   reading	  watch.c    who else is here
  *
  * Before there is a journal (the first groups of a process, so that a process of one commit is cheap) a group is
  * "direct": its pack is synced, then its ref.
@@ -74,13 +75,16 @@ struct retired {
 	uint64_t at; /* milliseconds: not before */
 };
 
-/* A value in a pack of its own that no checkpoint has seen to yet. */
+struct store_draft;
+
+/* A value in a file that is a pack of its own, synced, which nobody sees before a group names it. */
 struct staged {
 	struct staged *next;
 	struct ledger_oid oid;
-	char pack[41];
-	int users;      /* store_stage() without store_unstage() */
-	bool committed; /* a group named it: it stays */
+	struct store_draft *draft; /* one reference */
+	char tmp[64], pack[41];
+	int users;   /* store_stage() without store_unstage() */
+	bool placed; /* a group named it: it stays; the group's thread */
 };
 
 struct store_group {
@@ -239,8 +243,8 @@ int recover_owner(struct store *s, uint64_t id);
 
 /* stage.c */
 /* Writes the value's pack: synced, named for good. */
-int stage_write(struct store *s, struct ledger_value *v, char name[41]);
-/* The group names this value. */
+int stage_write(struct store *s, struct ledger_value *v);
+/* The group names this value: it is shown. */
 int stage_commit(struct store *s, struct ledger_value *v);
 void stage_free(struct store *s);
 
@@ -264,5 +268,7 @@ bool store_gc_running(struct store *s);
 /* bigread.c */
 /* A blob that some pack holds whole, streamed.  ENOTFOUND: not so; then the odb is to be asked. */
 int bigread_to(struct store *s, const struct ledger_oid *oid, int fd);
+/* A blob that some pack holds in full stored blocks, to be read there.  ENOTFOUND: not so. */
+int bigread_stored(struct store *s, const struct ledger_oid *oid, struct stored *out);
 
 #endif

@@ -86,6 +86,44 @@ int io_pwrite(int fd, const void *buf, size_t len, off_t off)
 	return 0;
 }
 
+int io_pwritev(int fd, struct iovec *v, int n, off_t off)
+{
+	while (n > 0) {
+		ssize_t done;
+
+		if (atomic_load_explicit(&the_hook, memory_order_relaxed)) {
+			if (io_pwrite(fd, v->iov_base, v->iov_len, off) < 0)
+				return -1;
+			done = (ssize_t)v->iov_len;
+		} else {
+			done = pwritev(fd, v, n, off);
+			if (done < 0 && errno == EINTR)
+				continue;
+			if (done == 0)
+				errno = ENOSPC;
+			if (done <= 0)
+				return -1;
+		}
+		off += done;
+		for (; n > 0 && (size_t)done >= v->iov_len; v++, n--)
+			done -= (ssize_t)v->iov_len;
+		if (n > 0) {
+			v->iov_base = (char *)v->iov_base + done;
+			v->iov_len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+int io_ftruncate(int fd, off_t size)
+{
+	struct io_call c = {.op = IO_TRUNCATE, .fd = fd, .off = size};
+
+	if (before(&c) < 0)
+		return -1;
+	return after(&c, ftruncate(fd, size));
+}
+
 static int sync_call(enum io_op op, int fd, int (*sync)(int))
 {
 	struct io_call c = {.op = op, .fd = fd};
@@ -149,6 +187,17 @@ int io_link(int dirfd, const char *from, const char *to)
 	if (before(&c) < 0)
 		return -1;
 	return after(&c, linkat(dirfd, from, dirfd, to, 0));
+}
+
+int io_link_fd(int fd, int dirfd, const char *to)
+{
+	struct io_call c = {.op = IO_LINK, .fd = fd, .to = to};
+	char from[32];
+
+	if (before(&c) < 0)
+		return -1;
+	snprintf(from, sizeof(from), "/proc/self/fd/%d", fd);
+	return after(&c, linkat(AT_FDCWD, from, dirfd, to, AT_SYMLINK_FOLLOW));
 }
 
 int io_unlink(int dirfd, const char *path)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 enum io_op {
 	IO_OPEN, /* only what may create or write */
@@ -21,12 +22,13 @@ enum io_op {
 	IO_SYNCFS,
 	IO_RENAME,
 	IO_EXCHANGE,
-	IO_LINK,
+	IO_LINK, /* of `path`, or of what `fd` is open on */
 	IO_UNLINK,
 	IO_MKDIR,
 	IO_RMDIR,
 	IO_CLOSE,
 	IO_ALLOC,
+	IO_TRUNCATE, /* to `off` */
 };
 
 struct io_call {
@@ -55,6 +57,9 @@ int io_open(int dirfd, const char *path, int flags, mode_t mode);
 int io_close(int fd);
 /* All of `buf` at `off`; a short write goes on, a second one that makes no way fails. */
 int io_pwrite(int fd, const void *buf, size_t len, off_t off);
+/* The same for more parts, which follow each other on the disk; the parts are used up.  A hook sees them one by one. */
+int io_pwritev(int fd, struct iovec *v, int n, off_t off);
+int io_ftruncate(int fd, off_t size);
 int io_fsync(int fd);
 int io_fdatasync(int fd);
 int io_syncfs(int fd);
@@ -64,6 +69,8 @@ int io_rename(int dirfd, const char *from, const char *to);
 /* renameat2(RENAME_EXCHANGE); EINVAL or ENOSYS where the file system has none. */
 int io_exchange(int dirfd, const char *a, const char *b);
 int io_link(int dirfd, const char *from, const char *to);
+/* Gives a file without a name (O_TMPFILE) one. */
+int io_link_fd(int fd, int dirfd, const char *to);
 int io_unlink(int dirfd, const char *path);
 int io_mkdir(int dirfd, const char *path);
 int io_rmdir(int dirfd, const char *path);

@@ -241,7 +241,7 @@ int pack_place(int dirfd, const char *tmppack, const char *tmpidx, const char *n
 
 	snprintf(pack, sizeof(pack), PACK_DIR "/pack-%s.pack", name);
 	snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.idx", name);
-	if (io_rename(dirfd, tmppack, pack) == 0) {
+	if (!tmppack || io_rename(dirfd, tmppack, pack) == 0) {
 		if (io_rename(dirfd, tmpidx, idx) == 0 && (!sync || io_fsync_dir(dirfd, PACK_DIR) == 0))
 			return 0;
 		/* The pack stays: one of this name may have been there before, and what a name stands for never differs. */

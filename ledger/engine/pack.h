@@ -66,7 +66,7 @@ int pack_make_index(struct pack_entry *ents, size_t n, const struct ledger_oid *
  */
 int pack_write(struct pack *p, int dirfd, const char *name, const char *tmp, bool sync, char *made);
 
-/* Moves finished temporary files into place, .pack first; as pack_write() with sync. */
+/* Moves finished temporary files into place, .pack first (`tmppack` NULL: it is there); as pack_write() with sync. */
 int pack_place(int dirfd, const char *tmppack, const char *tmpidx, const char *name, bool sync);
 
 /* The name of a pack for good: 6b77 and the first 36 digits of its hash. */

@@ -212,6 +212,11 @@ static int write_fd(int fd, const char *data, size_t len)
 	return 0;
 }
 
+int store_read_stored(struct store *s, const struct ledger_oid *oid, struct stored *out)
+{
+	return bigread_stored(s, oid, out);
+}
+
 int store_read_to(struct store *s, const struct ledger_oid *oid, int fd)
 {
 	struct store_buf buf;

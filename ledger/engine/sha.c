@@ -19,6 +19,12 @@ void sha_update(struct sha *h, const void *data, size_t len)
 	SHA1_Update((SHA_CTX *)h, data, len);
 }
 
+void sha_update2(struct sha *a, const void *adata, size_t alen, struct sha *b, const void *bdata, size_t blen)
+{
+	sha_update(a, adata, alen);
+	sha_update(b, bdata, blen);
+}
+
 void sha_final(struct sha *h, struct ledger_oid *out)
 {
 	SHA1_Final(out->id, (SHA_CTX *)h);

@@ -14,6 +14,8 @@ struct sha {
 
 void sha_init(struct sha *h);
 void sha_update(struct sha *h, const void *data, size_t len);
+/* Two at once, which is faster than one after the other. */
+void sha_update2(struct sha *a, const void *adata, size_t alen, struct sha *b, const void *bdata, size_t blen);
 void sha_final(struct sha *h, struct ledger_oid *out);
 
 /*

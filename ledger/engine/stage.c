@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Large values go to the disk before the group that names them, each into a synced pack of its own, in constant memory;
- * the journal then holds the name.  They are stored, not compressed: zlib is slower than the disk.
+ * the journal then holds the name.  They are stored, not compressed: zlib is slower than the disk; git compresses what it
+ * repacks.
+ *
+ * Nobody sees such a pack before a group names its value, so what is refused before that can go: its file has no name
+ * yet.  Once shown it stays, whatever becomes of the group: a foreign git that met the value there did not write it
+ * again, and its own commit may rest on it.
  */
-#include "delta.h"
+#include "draft.h"
 #include "engine.h"
 
 #include <errno.h>
@@ -12,143 +17,132 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK 65535u /* the most that a stored block holds */
-#define BUFFER (BLOCK * 16)
+#define PIECE (256u << 10)
 
-/* A pack that is written as it goes. */
-struct out {
-	int fd;
-	off_t at;
-	struct sha sum;
-	uint32_t crc, adler;
-};
-
-static int out_put(struct out *o, const void *data, size_t len, bool entry)
-{
-	if (io_pwrite(o->fd, data, len, o->at) < 0)
-		return ledger_fail(io_code(errno), "a large value: %s", strerror(errno));
-	o->at += (off_t)len;
-	sha_update(&o->sum, data, len);
-	if (entry)
-		o->crc = crc_update(o->crc, data, len);
-	return 0;
-}
-
-/* The value as a zlib stream of stored blocks, a megabyte at a time. */
-static int out_value(struct out *o, struct ledger_value *v)
+/* A value in memory, or in somebody's file: as a draft. */
+static int make_draft(struct store *s, struct ledger_value *v, struct store_draft **out)
 {
 	uint64_t size = ledger_value_size(v), done = 0;
-	unsigned char *buf = io_malloc(BUFFER + 5 * (BUFFER / BLOCK) + 8), *p;
-	unsigned char tail[4];
-	int r = 0;
+	struct ledger_oid oid;
+	struct store_draft *d = NULL;
+	char *buf = io_malloc(PIECE);
+	int r = buf ? store_draft_new(s, &d) : LEDGER_ENOMEM;
 
-	if (!buf)
-		return LEDGER_ENOMEM;
-	r = out_put(o, "\x78\x01", 2, true);
 	while (!r && done < size) {
-		p = buf;
-		while (p < buf + BUFFER && done < size) {
-			size_t len = size - done < BLOCK ? (size_t)(size - done) : BLOCK, have = 0;
+		ssize_t n = ledger_value_pread(v, buf, PIECE, done);
 
-			while (have < len) {
-				ssize_t n = ledger_value_pread(v, p + 5 + have, len - have, done + have);
-
-				if (n <= 0) {
-					free(buf);
-					return n < 0 ? (int)n : ledger_fail(LEDGER_EIO, "a value is shorter than it says");
-				}
-				have += (size_t)n;
-			}
-			done += len;
-			p[0] = done == size;
-			p[1] = (unsigned char)len;
-			p[2] = (unsigned char)(len >> 8);
-			p[3] = (unsigned char)~len;
-			p[4] = (unsigned char)(~len >> 8);
-			o->adler = (uint32_t)adler32_z(o->adler, p + 5, len);
-			p += 5 + len;
+		if (n <= 0) {
+			r = n < 0 ? (int)n : ledger_fail(LEDGER_EIO, "a value is shorter than it says");
+			break;
 		}
-		r = out_put(o, buf, (size_t)(p - buf), true);
+		r = store_draft_pwrite(d, buf, (size_t)n, done);
+		done += (uint64_t)n;
 	}
 	free(buf);
-	put_be32(tail, o->adler);
-	return r ? r : out_put(o, tail, 4, true);
-}
-
-/* A pack of one object at `tmp`; its hash in *trailer. */
-static int write_pack(struct store *s, const char *tmp, struct ledger_value *v, struct pack_entry *e,
-		      struct ledger_oid *trailer)
-{
-	unsigned char head[12 + 16];
-	struct out o = {.adler = 1};
-	size_t n;
-	int r;
-
-	io_unlink(s->dirfd, tmp);
-	o.fd = io_open(s->dirfd, tmp, O_RDWR | O_CREAT | O_EXCL, 0444);
-	if (o.fd < 0)
-		return ledger_fail(io_code(errno), "%s: %s", tmp, strerror(errno));
-	sha_init(&o.sum);
-	memcpy(head, "PACK\0\0\0\2\0\0\0\1", 12);
-	r = out_put(&o, head, 12, false);
-	n = delta_head(head, STORE_BLOB, ledger_value_size(v));
 	if (!r)
-		r = out_put(&o, head, n, true);
+		r = store_draft_seal(d, &oid);
+	if (!r && !ledger_oid_eq(&oid, ledger_value_oid(v)))
+		r = ledger_fail(LEDGER_EIO, "a value changed while it was read");
 	if (!r)
-		r = out_value(&o, v);
-	sha_final(&o.sum, trailer);
-	if (!r && io_pwrite(o.fd, trailer->id, LEDGER_OID_SIZE, o.at) < 0)
-		r = ledger_fail(io_code(errno), "%s: %s", tmp, strerror(errno));
-	if (!r && !s->nosync && io_fsync(o.fd) < 0)
-		r = ledger_fail(io_code(errno), "%s: %s", tmp, strerror(errno));
-	io_close(o.fd);
-	e->oid = *ledger_value_oid(v);
-	e->off = 12;
-	e->crc = o.crc;
+		*out = d;
+	else
+		store_draft_unref(d);
 	return r;
 }
 
-int stage_write(struct store *s, struct ledger_value *v, char name[41])
+static void tmp_names(const struct staged *t, char pack[70], char idx[70])
 {
-	char tmp[64], tmppack[70], tmpidx[70];
-	struct ledger_oid trailer;
-	struct pack_entry e;
+	snprintf(pack, 70, "%s.p", t->tmp);
+	snprintf(idx, 70, "%s.i", t->tmp);
+}
+
+static int write_index(struct store *s, const struct store_draft *d, const char *path)
+{
+	struct pack_entry e = {.oid = d->oid, .off = 12, .crc = d->crc};
 	unsigned char *idx = NULL;
 	size_t len = 0, cap = 0;
-	uint64_t n;
 	int r;
 
-	pthread_mutex_lock(&s->stage_mu);
-	n = ++s->stage_seq;
-	pthread_mutex_unlock(&s->stage_mu);
-	store_tmp(s, tmp, "v", n);
-	snprintf(tmppack, sizeof(tmppack), "%s.p", tmp);
-	snprintf(tmpidx, sizeof(tmpidx), "%s.i", tmp);
-	/* Not named by its hash: two owners that stage the same bytes must not share what one of them may remove. */
-	snprintf(name, 41, "6b77%016" PRIx64 "%020" PRIx64, s->owner.id, n);
-	r = write_pack(s, tmppack, v, &e, &trailer);
-	if (!r)
-		r = pack_make_index(&e, 1, &trailer, &idx, &len, &cap);
-	if (!r && io_write_file(s->dirfd, tmpidx, idx, len, 0444, !s->nosync) < 0)
-		r = ledger_fail(io_code(errno), "%s: %s", tmpidx, strerror(errno));
-	if (!r)
-		r = pack_place(s->dirfd, tmppack, tmpidx, name, !s->nosync);
-	if (r < 0) {
-		io_unlink(s->dirfd, tmppack);
-		io_unlink(s->dirfd, tmpidx);
-	}
+	r = pack_make_index(&e, 1, &d->trailer, &idx, &len, &cap);
+	io_unlink(s->dirfd, path);
+	if (!r && io_write_file(s->dirfd, path, idx, len, 0444, !s->nosync) < 0)
+		r = ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
 	free(idx);
 	return r;
 }
 
-static void unlink_pack(struct store *s, const char *name)
+/* All of the value is on the disk, and nobody sees it. */
+static int prepare(struct store *s, struct ledger_value *v, struct staged *t)
 {
-	char path[80];
+	char pack[70], idx[70];
+	uint64_t n;
+	int r = 0;
 
-	snprintf(path, sizeof(path), PACK_DIR "/pack-%s.idx", name);
-	io_unlink(s->dirfd, path);
-	snprintf(path, sizeof(path), PACK_DIR "/pack-%s.pack", name);
-	io_unlink(s->dirfd, path);
+	pthread_mutex_lock(&s->stage_mu);
+	n = ++s->stage_seq;
+	pthread_mutex_unlock(&s->stage_mu);
+	t->oid = *ledger_value_oid(v);
+	store_tmp(s, t->tmp, "v", n);
+	tmp_names(t, pack, idx);
+	/* Not named by its hash: two owners that stage the same bytes must not share what one of them may remove. */
+	snprintf(t->pack, 41, "6b77%016" PRIx64 "%020" PRIx64, s->owner.id, n);
+	t->draft = value_draft(v);
+	if (t->draft)
+		store_draft_ref(t->draft);
+	else
+		r = make_draft(s, v, &t->draft);
+	if (!r)
+		r = t->draft->named ? draft_copy_to(t->draft, pack) : draft_sync(t->draft);
+	return r ? r : write_index(s, t->draft, idx);
+}
+
+/* Shows what was prepared: synced, named for good. */
+static int place(struct store *s, struct staged *t)
+{
+	char pack[70], idx[70], name[80];
+	int r = 0;
+
+	tmp_names(t, pack, idx);
+	snprintf(name, sizeof(name), PACK_DIR "/pack-%s.pack", t->pack);
+	if (t->draft->named)
+		return pack_place(s->dirfd, pack, idx, t->pack, !s->nosync);
+	/* A name that it has got in an earlier try is its own: no other is the same. */
+	if (draft_link(t->draft, name) == 0 || errno == EEXIST)
+		return pack_place(s->dirfd, NULL, idx, t->pack, !s->nosync);
+	if (errno != ENOENT && errno != EOPNOTSUPP && errno != EXDEV && errno != EPERM)
+		return ledger_fail(io_code(errno), "%s: %s", name, strerror(errno));
+	/* No /proc, or a foreign prune took the name that it had. */
+	r = draft_copy_to(t->draft, pack);
+	return r ? r : pack_place(s->dirfd, pack, idx, t->pack, !s->nosync);
+}
+
+/* What is not in place goes. */
+static void forget(struct store *s, struct staged *t)
+{
+	char pack[70], idx[70];
+
+	tmp_names(t, pack, idx);
+	if (!t->placed && t->tmp[0]) {
+		io_unlink(s->dirfd, pack);
+		io_unlink(s->dirfd, idx);
+	}
+	store_draft_unref(t->draft);
+	free(t);
+}
+
+int stage_write(struct store *s, struct ledger_value *v)
+{
+	struct staged *t = io_calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return LEDGER_ENOMEM;
+	r = prepare(s, v, t);
+	if (!r)
+		r = place(s, t);
+	t->placed = !r;
+	forget(s, t);
+	return r;
 }
 
 static struct staged *find(struct store *s, const struct ledger_oid *oid)
@@ -166,7 +160,6 @@ static int stage(struct store *s, struct ledger_value *v, int users)
 {
 	const struct ledger_oid *oid = ledger_value_oid(v);
 	struct staged *t, *have;
-	char name[41];
 	int r;
 
 	pthread_mutex_lock(&s->stage_mu);
@@ -179,25 +172,23 @@ static int stage(struct store *s, struct ledger_value *v, int users)
 	t = io_calloc(1, sizeof(*t));
 	if (!t)
 		return LEDGER_ENOMEM;
-	r = stage_write(s, v, name);
+	r = prepare(s, v, t);
 	if (r < 0) {
-		free(t);
+		forget(s, t);
 		return r;
 	}
-	t->oid = *oid;
 	t->users = users;
-	memcpy(t->pack, name, sizeof(t->pack));
 	pthread_mutex_lock(&s->stage_mu);
 	have = find(s, oid);
 	if (have) {
 		have->users += users;
-		unlink_pack(s, name);
-		free(t);
 	} else {
 		t->next = s->staged;
 		s->staged = t;
 	}
 	pthread_mutex_unlock(&s->stage_mu);
+	if (have)
+		forget(s, t);
 	return 0;
 }
 
@@ -211,46 +202,51 @@ int store_stage(struct store *s, struct ledger_value *v)
 	return r ? r : stage(s, v, 1);
 }
 
+/* Takes it off the list; stage_mu is held. */
+static void drop(struct store *s, struct staged *t)
+{
+	struct staged **p;
+
+	for (p = &s->staged; *p != t;)
+		p = &(*p)->next;
+	*p = t->next;
+}
+
 void store_unstage(struct store *s, struct ledger_value *v)
 {
-	struct staged **p, *t;
+	struct staged *t;
 
 	if (s->readonly || ledger_value_size(v) < STAGE_MIN)
 		return;
 	pthread_mutex_lock(&s->stage_mu);
-	for (p = &s->staged; (t = *p); p = &t->next)
-		if (ledger_oid_eq(&t->oid, ledger_value_oid(v)))
-			break;
-	if (t && --t->users <= 0) {
-		*p = t->next;
-		if (!t->committed)
-			unlink_pack(s, t->pack);
-		free(t);
-	}
+	t = find(s, ledger_value_oid(v));
+	if (t && --t->users <= 0)
+		drop(s, t);
+	else
+		t = NULL;
 	pthread_mutex_unlock(&s->stage_mu);
+	if (t)
+		forget(s, t);
 }
 
 int stage_commit(struct store *s, struct ledger_value *v)
 {
-	struct staged **p, *t;
+	struct staged *t;
 	int r;
 
-	r = stage(s, v, 0);
+	r = stage(s, v, 1);
 	if (r < 0)
 		return r;
+	/* Ours until it is unstaged, and only one thread makes groups: nobody else looks at `placed`. */
 	pthread_mutex_lock(&s->stage_mu);
-	for (p = &s->staged; (t = *p); p = &t->next)
-		if (ledger_oid_eq(&t->oid, ledger_value_oid(v)))
-			break;
-	if (t)
-		t->committed = true;
-	if (t && !t->users) {
-		/* Staged just now: nobody will ask for it to be unstaged. */
-		*p = t->next;
-		free(t);
-	}
+	t = find(s, ledger_value_oid(v));
 	pthread_mutex_unlock(&s->stage_mu);
-	return 0;
+	if (!t->placed) {
+		r = place(s, t);
+		t->placed = !r;
+	}
+	store_unstage(s, v);
+	return r;
 }
 
 void stage_free(struct store *s)
@@ -259,6 +255,6 @@ void stage_free(struct store *s)
 		struct staged *t = s->staged;
 
 		s->staged = t->next;
-		free(t);
+		forget(s, t);
 	}
 }

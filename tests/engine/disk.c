@@ -109,9 +109,9 @@ static void apply(struct names *t, const struct event *e)
 		drop(t, e->path);
 		break;
 	case IO_LINK:
-		a = find(t, e->path);
-		if (a)
-			put(t, e->to, a->file);
+		a = e->path ? find(t, e->path) : NULL;
+		if (a || !e->path)
+			put(t, e->to, a ? a->file : e->file);
 		break;
 	case IO_RENAME:
 		a = find(t, e->path);
@@ -176,6 +176,10 @@ static void opened(const struct io_call *c, int fd)
 	assert(fd < (int)(sizeof(disk.fds) / sizeof(*disk.fds)));
 	f = &disk.fds[fd];
 	memset(f, 0, sizeof(*f));
+	if ((c->flags & O_TMPFILE) == O_TMPFILE) {
+		f->file = ++disk.nfiles;
+		return;
+	}
 	if (c->flags & O_DIRECTORY) {
 		f->dir = strdup(c->path);
 		return;
@@ -218,8 +222,14 @@ static void after(void *arg, const struct io_call *c, int ret)
 			assert(e->data);
 			memcpy(e->data, c->buf, c->len);
 		}
+	} else if (c->op == IO_TRUNCATE) {
+		e = add(c->op, NULL, NULL);
+		e->file = disk.fds[c->fd].file;
+		e->off = c->off;
 	} else if (is_name(c->op)) {
 		e = add(c->op, c->path, c->to);
+		if (c->op == IO_LINK && !c->path)
+			e->file = disk.fds[c->fd].file;
 		apply(&live, e);
 	} else {
 		e = add(c->op, disk.fds[c->fd].dir, NULL);
@@ -332,8 +342,8 @@ static size_t names_forced(size_t at)
 		for (size_t k = i; k-- > forced;) {
 			const struct event *e = &disk.v[k];
 
-			if (is_name(e->op) &&
-			    (s->op == IO_SYNCFS || in_dir(e->path, s->path) || (e->to && in_dir(e->to, s->path)))) {
+			if (is_name(e->op) && (s->op == IO_SYNCFS || (e->path && in_dir(e->path, s->path)) ||
+					       (e->to && in_dir(e->to, s->path)))) {
 				forced = k + 1;
 				break;
 			}
@@ -361,6 +371,8 @@ static void write_file(const char *path, int file, size_t at, const bool *kept, 
 		const struct event *e = &disk.v[i];
 		size_t len = e->len;
 
+		if (e->op == IO_TRUNCATE && e->file == file)
+			assert(ftruncate(fd, e->off) == 0);
 		if (e->op != IO_WRITE || e->file != file || !kept[i])
 			continue;
 		if (torn[i])
@@ -413,7 +425,7 @@ static void build(const char *to, struct names *t, size_t at, const bool *kept, 
 void disk_print(size_t from, size_t to)
 {
 	static const char *const ops[] = {"open", "write",  "fsync", "fdatasync", "syncfs", "rename", "exchange",
-					  "link", "unlink", "mkdir", "rmdir",     "close",  "alloc"};
+					  "link", "unlink", "mkdir", "rmdir",     "close",  "alloc",  "truncate"};
 
 	for (size_t i = from; i < to && i < disk.n; i++)
 		fprintf(stderr, "%6zu %-9s %s %s file %d len %zu off %lld\n", i, ops[disk.v[i].op],
