@@ -74,10 +74,7 @@ static int check_staged(struct store *s, struct gen *g)
 	int r = 0;
 
 	for (size_t i = 0; i < g->nstaged && !r; i++) {
-		git_oid id;
-
-		memcpy(id.id, ledger_value_oid(g->staged[i])->id, LEDGER_OID_SIZE);
-		if (!git_odb_exists(s->odb, &id))
+		if (!odb_exists(s, ledger_value_oid(g->staged[i])))
 			r = stage_write(s, g->staged[i]);
 	}
 	return r;

@@ -120,7 +120,8 @@ struct store {
 	void (*log)(void *arg, const char *line);
 	void *log_arg;
 	git_repository *repo;
-	git_odb *odb;
+	pthread_mutex_t odb_mu;
+	struct odb *odb; /* odb.c; odb_mu */
 	struct refs refs;
 	struct reflog reflog;
 	int tips_fd; /* kv/tips; -1: none */
@@ -264,6 +265,15 @@ void upkeep_run(struct store *s, size_t least);
 /* Removes what was merged, when it is time or `now`.  When it will be time (0: nothing to do). */
 uint64_t upkeep_tidy(struct store *s, bool now);
 bool store_gc_running(struct store *s);
+
+/* odb.c: what is not in memory; git_error_last() has the reason of what fails. */
+int odb_open(struct store *s); /* 0 or -1; gitdir and dirfd are set */
+void odb_close(struct store *s);
+/* As git_odb_read(), git_odb_read_header(), git_odb_exists(), git_odb_refresh().  Any thread. */
+int odb_read(struct store *s, git_odb_object **obj, const struct ledger_oid *oid);
+int odb_read_header(struct store *s, size_t *len, git_object_t *type, const struct ledger_oid *oid);
+bool odb_exists(struct store *s, const struct ledger_oid *oid);
+int odb_refresh(struct store *s);
 
 /* bigread.c */
 /* A blob that some pack holds whole, streamed.  ENOTFOUND: not so; then the odb is to be asked. */

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BIG (8u << 20) /* blobs from here on are not taken into memory to be streamed */
@@ -82,54 +80,15 @@ static int wrong_type(const struct ledger_oid *oid, enum store_type want, int go
 			   git_object_type2string((git_object_t)got), object_type_name(want));
 }
 
-/*
- * A miss is believed when the packs stood still.  libgit2, as git, looks through the directory once more after a miss; a
- * gc or another process's engine that puts a pack in another's place just then can hide from that look what was there
- * before and is there after it: the new pack came behind the look, the old one was gone when it was to be opened.
- */
-#define MISS_TRIES 10
-#define MISS_WINDOW_S 2
-
-static bool look_again(struct store *s, int tries)
-{
-	struct timespec now;
-	struct stat st;
-
-	if (tries >= MISS_TRIES || fstatat(s->dirfd, PACK_DIR, &st, 0) < 0)
-		return false;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec - st.st_mtim.tv_sec <= MISS_WINDOW_S && git_odb_refresh(s->odb) == 0;
-}
-
-static int odb_read(struct store *s, git_odb_object **obj, const git_oid *id)
-{
-	int err = git_odb_read(obj, s->odb, id);
-
-	for (int i = 0; err < 0 && look_again(s, i); i++)
-		err = git_odb_read(obj, s->odb, id);
-	return err;
-}
-
-static int odb_read_header(struct store *s, size_t *len, git_object_t *type, const git_oid *id)
-{
-	int err = git_odb_read_header(len, type, s->odb, id);
-
-	for (int i = 0; err < 0 && look_again(s, i); i++)
-		err = git_odb_read_header(len, type, s->odb, id);
-	return err;
-}
-
 static int read_odb(struct store *s, const struct ledger_oid *oid, enum store_type type, enum store_type *got,
 		    struct store_buf *out)
 {
 	git_odb_object *obj = NULL;
-	git_oid id;
 	size_t len;
 	void *data;
 	int err, r = 0;
 
-	memcpy(id.id, oid->id, LEDGER_OID_SIZE);
-	err = odb_read(s, &obj, &id);
+	err = odb_read(s, &obj, oid);
 	if (err < 0)
 		return odb_code(err, oid);
 	len = git_odb_object_size(obj);
@@ -178,7 +137,6 @@ int store_read_header(struct store *s, const struct ledger_oid *oid, enum store_
 	struct gen *gen;
 	struct obj *o = find(s, oid, &gen);
 	git_object_t t;
-	git_oid id;
 	size_t len;
 	int err;
 
@@ -188,8 +146,7 @@ int store_read_header(struct store *s, const struct ledger_oid *oid, enum store_
 		gen_unref(gen);
 		return 0;
 	}
-	memcpy(id.id, oid->id, LEDGER_OID_SIZE);
-	err = odb_read_header(s, &len, &t, &id);
+	err = odb_read_header(s, &len, &t, oid);
 	if (err < 0)
 		return odb_code(err, oid);
 	*type = (enum store_type)t;

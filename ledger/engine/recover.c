@@ -396,7 +396,7 @@ static int write_pack(struct recovery *rc)
 	if (!r)
 		r = pack_write(&p, s->dirfd, NULL, tmp, !s->nosync, NULL);
 	pack_release(&p);
-	if (!r && git_odb_refresh(s->odb) < 0)
+	if (!r && odb_refresh(s) < 0)
 		r = ledger_fail(LEDGER_EIO, "the packs cannot be read");
 	return r;
 }
@@ -421,14 +421,6 @@ static bool in_chain(const struct dead *d, const char *ref, const struct ledger_
 		    (ledger_oid_eq(&d->moves[i].from, v) || ledger_oid_eq(&d->moves[i].to, v)))
 			return true;
 	return false;
-}
-
-static bool exists(struct store *s, const struct ledger_oid *oid)
-{
-	git_oid id;
-
-	memcpy(id.id, oid->id, LEDGER_OID_SIZE);
-	return git_odb_exists(s->odb, &id);
 }
 
 /* The ref's value now (zero: absent; *broken: a file without a value), read with its lock held. */
@@ -466,7 +458,7 @@ static enum verdict judge(struct recovery *rc, const struct dead *d, const struc
 		return MOVES;
 	if (ledger_oid_is_zero(&last->to))
 		return FOREIGN;
-	if (!exists(s, now))
+	if (!odb_exists(s, now))
 		return MOVES;
 	if (reaches(s, now, &last->to))
 		return STAYS;
@@ -656,7 +648,7 @@ static int run(struct recovery *rc)
 	for (size_t i = 0; i < rc->n && !r; i++)
 		r = tidy(rc->s, &rc->dead[i]);
 	if (!r) {
-		git_odb_refresh(rc->s->odb);
+		odb_refresh(rc->s);
 		if (rc->commits)
 			store_log(rc->s, "recovered %zu acknowledged moves of refs of a process that died", rc->commits);
 	}

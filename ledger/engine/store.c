@@ -131,8 +131,6 @@ static int open_repo(struct store *s, const char *gitdir)
 
 	git_libgit2_init();
 	err = git_repository_open(&s->repo, gitdir);
-	if (!err)
-		err = git_repository_odb(&s->odb, s->repo);
 	if (err < 0) {
 		const git_error *e = git_error_last();
 
@@ -147,6 +145,8 @@ static int open_repo(struct store *s, const char *gitdir)
 	s->dirfd = open(s->gitdir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (s->dirfd < 0)
 		return ledger_fail(io_code(errno), "%s: %s", s->gitdir, strerror(errno));
+	if (odb_open(s) < 0)
+		return ledger_fail(LEDGER_EREPO, "%s/objects cannot be opened", s->gitdir);
 	return 0;
 }
 
@@ -182,6 +182,7 @@ static void init_sync(struct store *s)
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_mutex_init(&s->own_mu, NULL);
 	pthread_mutex_init(&s->stage_mu, NULL);
+	pthread_mutex_init(&s->odb_mu, NULL);
 	pthread_cond_init(&s->changed, &attr);
 	pthread_cond_init(&s->keep_cond, &attr);
 	pthread_cond_init(&s->pub_cond, &attr);
@@ -193,6 +194,7 @@ static void free_sync(struct store *s)
 	pthread_cond_destroy(&s->pub_cond);
 	pthread_cond_destroy(&s->keep_cond);
 	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->odb_mu);
 	pthread_mutex_destroy(&s->stage_mu);
 	pthread_mutex_destroy(&s->own_mu);
 	pthread_mutex_destroy(&s->mu);
@@ -278,7 +280,7 @@ void store_free(struct store *s)
 	gen_unref(s->cur);
 	gen_unref(s->frozen);
 	refs_release(&s->refs);
-	git_odb_free(s->odb);
+	odb_close(s);
 	git_repository_free(s->repo);
 	git_libgit2_shutdown();
 	if (s->dirfd >= 0)

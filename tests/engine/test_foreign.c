@@ -335,6 +335,35 @@ static void files_are_bounded(void **state)
 	free(acks.v);
 }
 
+/* Another process's small packs come and go by thousands: what was opened of them is let go. */
+static void packs_of_another(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger_options o = {.nosync = true};
+	size_t fds = count_files("/proc/self/fd"), most = 0;
+	struct ledger *other;
+
+	assert_ok(set(f->l, "k", "first", NULL));
+	assert_ok(ledger_open(&other, f->repo, &o));
+	for (int i = 0; i < 4000; i++) {
+		const char *value;
+		char text[16];
+		size_t n;
+
+		snprintf(text, sizeof(text), "%d", i);
+		assert_ok(set(f->l, "k", text, NULL));
+		value = get(other, "k");
+		assert_non_null(value);
+		assert_string_equal(value, text);
+		n = count_files("/proc/self/fd");
+		if (n > most)
+			most = n;
+	}
+	ledger_free(other);
+	print_message("at most %zu descriptors more\n", most - fds);
+	assert_true(most - fds < 1000);
+}
+
 struct renamer {
 	char dir[400], at[64];
 	atomic_bool stop;
@@ -414,6 +443,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maintenance_async, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(two_owners, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(files_are_bounded, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(packs_of_another, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(packs_that_move, fixture_setup_synced, fixture_teardown),
 	};
 
