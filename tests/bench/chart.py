@@ -42,7 +42,7 @@ class Page:
                 self.text(left - 8, self.y + 11, label, "", "end")
                 self.parts.append('<rect x="%d" y="%.1f" width="%.1f" height="13" rx="2" fill="%s"/>' %
                                   (left, self.y, w, COLORS[labels.index(label) % len(COLORS)]))
-                self.text(left + w + 6, self.y + 11, number(v) + ("   " + note if note else ""), "v")
+                self.text(left + w + 6, self.y + 11, number(v) + (" \u00b7 " + note if note else ""), "v")
                 self.y += 17
         self.y += 14
 
