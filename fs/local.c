@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Bytes and life of local files; the janitor that commits those that stay is in janitor.c. */
 #include "local.h"
+#include "journal.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -216,6 +217,7 @@ static void changed(struct local *l)
 
 int local_pwrite(struct fs *fs, struct local *l, const void *buf, size_t len, uint64_t off, bool append, pid_t tid)
 {
+	pid_t pid;
 	int r;
 
 	pthread_mutex_lock(&l->lock);
@@ -228,7 +230,10 @@ int local_pwrite(struct fs *fs, struct local *l, const void *buf, size_t len, ui
 		changed(l);
 	if (tid)
 		proc_tgid(tid, &l->writer);
+	pid = l->writer;
 	pthread_mutex_unlock(&l->lock);
+	if (!r)
+		journal_written(fs, l, pid);
 	return r;
 }
 

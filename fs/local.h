@@ -42,6 +42,8 @@ struct local {
 	bool late;             /* was renamed to a key while open for writing: saved again there when written; lock */
 	bool written;          /* since it was last a value; lock */
 	pid_t writer;          /* process that wrote last; lock */
+	struct ledger_oid of;  /* a journal: the value that its database had (journal.h); lock */
+	bool of_known;         /* lock */
 
 	struct ledger_oid blob;     /* GONE: the key's value; constant */
 	struct who who;             /* who made it; constant */

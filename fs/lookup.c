@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* LOOKUP and what only looks: attributes, link targets, space. */
 #include "control.h"
+#include "journal.h"
 #include "local.h"
 #include "ops.h"
 #include "session.h"
@@ -128,6 +129,7 @@ static int lookup_key(struct fs *fs, struct place *p, const char *ns, const char
 		return 0;
 	l = local_at(fs, p);
 	if (l && l->type != LOCAL_GONE) {
+		journal_check(fs, l);
 		*out = local_is_dir(fs, p) ? inode_dir(fs, p, INODE_DIR) : local_inode(fs, l);
 		local_unref(fs, l);
 		return *out ? 0 : LEDGER_ENOMEM;

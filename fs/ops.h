@@ -50,8 +50,8 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 /* May the caller start to write the key at all?  Told at open already (SPEC 6.4).  0 or a ledger error. */
 int check_open(fuse_req_t req, struct place *p);
 /*
- * Is it of those that only one may write (classify_single()), and does another do so: another process on a local file, another
- * handle than `self` on a key, because each has a copy of its own?
+ * Is it of those that only one may write (classify_single()), and does another do so: another process on a local file,
+ * another handle than `self` on a key, because each has a copy of its own?
  */
 bool open_is_taken(fuse_req_t req, struct place *p, const struct session *self);
 /* redirect.c */

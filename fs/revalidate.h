@@ -7,8 +7,10 @@
  * A handle with nothing unsaved takes over the committed value when the first lock on it is granted: who holds one already,
  * and gets another, has read under it.  fcntl locks belong to processes, not to handles: so all handles that the process
  * opened on the key are brought up to date, but for those with a lock of their own (F_OFD_SETLK); and when the process gets
- * one more lock through a handle that has saved the newest value itself, the others follow that one.  Their pages in the kernel's cache are invalidated before the lock's reply, by a thread
- * of its own: invalidating waits for pages that are being read, and only the threads that answer requests can end that.
+ * one more lock through a handle that has saved the newest value itself, the others follow that one.
+ *
+ * Their pages in the kernel's cache are invalidated before the lock's reply, by a thread of its own: invalidating waits for
+ * pages that are being read, and only the threads that answer requests can end that.
  */
 #ifndef FS_REVALIDATE_H
 #define FS_REVALIDATE_H
@@ -36,7 +38,10 @@ enum lock_scope {
 struct lock_reply *lock_reply_new(struct fs *fs, fuse_req_t req, struct file *f, enum lock_scope scope, uint64_t owner);
 /* Not to be used: the request is answered otherwise. */
 void lock_reply_free(struct lock_reply *l);
-/* Answers: `err` is that of the lock; when it is 0, the handles of its scope are brought up to date first.  Takes `l` over.  Any thread. */
+/*
+ * Answers: `err` is that of the lock; when it is 0, the handles of its scope are brought up to date first.  Takes `l` over.
+ * Any thread.
+ */
 void lock_reply_send(struct lock_reply *l, int err);
 
 #endif

@@ -2,6 +2,7 @@
 /* How a write session becomes a commit: when (SPEC 5.1), under which condition (5.2), and what stays when it may not. */
 #include "carry.h"
 #include "control.h"
+#include "journal.h"
 #include "local.h"
 #include "session.h"
 
@@ -85,6 +86,7 @@ static int rebase(struct session *s, const struct hold *v, const struct ledger_r
 	s->dirty = s->kind_set = s->exclusive = false;
 	s->base_absent = false;
 	s->base_own = true;
+	journal_follow(s->fs, v->ns, v->path, s->who.pid, &s->base, &res->blob);
 	s->base = res->blob;
 	carry_move_on(s, &res->blob);
 	if (s->mtime_set)
@@ -247,6 +249,8 @@ int session_save(struct session *s, const struct who *w)
 	pthread_mutex_lock(&s->lock);
 	r = save_locked(s, w, &v);
 	pthread_mutex_unlock(&s->lock);
+	if (r == LEDGER_ECONFLICT)
+		journal_refused(s->fs, v.ns, v.path, s->who.pid);
 	hold_end(s->fs, &v);
 	return r;
 }
@@ -263,6 +267,8 @@ int session_check(struct session *s, const struct who *w)
 		if (!r && !(atomic_load(&s->detached) && (s->base_absent || s->base_own)))
 			r = check_base(s, w, ns, path);
 		pthread_mutex_unlock(&s->lock);
+		if (r == LEDGER_ECONFLICT)
+			journal_refused(s->fs, ns, path, s->who.pid);
 		if (!r)
 			r = check_guards(s, w, ns, path);
 		free(ns);

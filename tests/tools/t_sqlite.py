@@ -357,9 +357,66 @@ def foreign(t):
     eq(a.sql(db, "select x from t order by x"), [(7,), (8,)])
     a.sql(db, "begin immediate", "insert into t values(9, 9)")
     ok(t.repo.foreign(t.ns, {"db": t.repo.show(t.ns, "db") + bytes(4096)}), "moved again, in the middle")
+    t.expect_log(r"db-journal: emptied")
     got = a.attempt(db, "commit")
     ok(got is not True, "the commit on a database that moved is an error: %s" % got)
     a.quit(9)
+
+
+def changed_outside(t, db):
+    """The database's bytes with every row's y set to 7 and many more rows, made outside the mount."""
+    other = work() + "/outside.db"
+    with open(other, "wb") as f:
+        f.write(t.repo.show(t.ns, "db"))
+    with sqlite3.connect(other) as o:
+        o.execute("update t set y = 7")
+        o.execute("with recursive n(i) as (select 100 union all select i + 1 from n where i < 400) insert into t select i, 7 from n")
+    o.close()
+    with open(other, "rb") as f:
+        return f.read()
+
+
+@table([("its commit is refused, then another shell", "refused"), ("killed, then another shell", "killed"), ("refused, then itself", "itself"), ("rolls back, then itself", "rollback"),
+        ("somebody looks at it, and the database gets its old value again", "looked up")])
+def a_journal_is_not_played_over_a_value_from_elsewhere(t, how):
+    a, b, db = Client(), Client(), t.path("db")
+    a.connect(db)
+    a.sql(db, "create table t(x, y)", "with recursive n(i) as (select 1 union all select i + 1 from n where i < 90) insert into t select i, hex(zeroblob(400)) from n",
+          "pragma cache_size=5", "pragma cache_spill=1")
+    a.sql(db, "begin immediate", "update t set y = hex(zeroblob(401))")  # more than its cache: the journal is hot
+    was = t.repo.entries(t.ns)["db"][1]
+    new = changed_outside(t, db)
+    ok(t.repo.foreign(t.ns, {"db": new}), "moved from outside")
+    t.expect_log(r"db-journal: emptied, because db has got another value from elsewhere")
+    if how == "killed":
+        a.quit(9)
+    elif how == "looked up":
+        os.stat(db + "-journal")
+        old = t.repo.raw("cat-file", "blob", was)
+        ok(t.repo.foreign(t.ns, {"db": old}), "and back")
+        a.attempt(db, "rollback")
+        eq(t.repo.show(t.ns, "db"), old, "nothing of what it can no longer take back")
+        ok(a.attempt(db, "insert into t values(1000, 7)") is not True, "its handle is of no more use")
+        ok(t.repo.foreign(t.ns, {"db": new}), "moved again")
+    else:
+        got = a.attempt(db, "rollback" if how == "rollback" else "commit")
+        ok(how == "rollback" or got is not True, "its commit: %s" % got)
+    if how in ("killed", "refused"):
+        if how == "refused":
+            a.quit(9)  # it keeps its locks, as after any error on any file system
+        b.connect(db)
+        eq(b.sql(db, "select count(*), min(y), max(y) from t"), [(391, 7, 7)])
+        eq((b.sql(db, "pragma integrity_check"), b.attempt(db, "insert into t values(1000, 7)")), ([("ok",)], True))
+        b.leave(db)
+    else:
+        print("# itself: %s" % a.attempt(db, "insert into t values(1000, 7)"))
+        a.leave(db)
+    got = sqlite3.connect(db)
+    eq((got.execute("select min(y), max(y) from t").fetchone(), got.execute("pragma integrity_check").fetchone()), ((7, 7), ("ok",)), "from outside")
+    got.close()
+    if how not in ("killed", "refused"):
+        a.quit(9)
+    b.quit()
 
 
 @case("WAL: one shell at a time; the second gets an error, and what was acknowledged stays")
