@@ -43,6 +43,8 @@ int store_make_journal(struct store *s, off_t size)
 	if (!r)
 		s->journal = j;
 	s->journal_state = r ? JOURNAL_NONE : JOURNAL_READY;
+	if (r == LEDGER_EDEAD)
+		store_die(s, ledger_errmsg());
 	pthread_cond_broadcast(&s->changed);
 	return r;
 }
@@ -193,7 +195,8 @@ static int checkpoint_frozen(struct store *s)
 	if (!r)
 		journal_extend(&s->journal, JOURNAL_SIZE);
 	pthread_mutex_lock(&s->mu);
-	if (r == LEDGER_EIO || r == LEDGER_EDEAD)
+	/* Whatever else failed is tried again, with files that are written anew. */
+	if (r == LEDGER_EDEAD)
 		return store_die(s, ledger_errmsg());
 	if (r < 0)
 		return r;
@@ -229,6 +232,7 @@ static void *keeper_main(void *arg)
 		if (s->journal_state == JOURNAL_WANTED && store_make_journal(s, JOURNAL_SIZE) < 0) {
 			store_log(s, "no journal, so every commit is synced on its own: %s", ledger_errmsg());
 			s->direct_groups = 0;
+			continue; /* dead perhaps */
 		}
 		if (s->frozen) {
 			s->keep_err = checkpoint_frozen(s);

@@ -180,7 +180,8 @@ static int place_all(struct store_group *g, bool sync)
 			if (ledger_oid_eq(&h->to, &h->disk))
 				continue;
 			r = store_move_ref(g->s, h->name, &h->disk, &h->to, h->to_why, sync);
-			h->placed = !r;
+			/* A deletion that failed may have gone half the way: packed-refs has it no more. */
+			h->placed = !r || pass == 1;
 			if (!r && sync)
 				r = refmove_sync(g->s->dirfd, h->name);
 			if (r < 0)
@@ -236,7 +237,7 @@ static void prune_deleted(struct store_group *g)
 		if (!h || !h->placed || !ledger_oid_is_zero(&h->to))
 			continue;
 		/* The lock is a file in the directory that is to go. */
-		if (reflock_drop(g->s->dirfd, h->name) == 0)
+		if (reflock_drop(g->s->dirfd, &g->s->owner, h->name) == 0)
 			h->locked = false;
 		reflock_prune_dirs(g->s->dirfd, h->name);
 	}
@@ -362,7 +363,7 @@ static int pack_late(struct store_group *g)
  * and its own commit may rest on that one: what was shown never goes.  It stays in a pack for good, which upkeep merges; if
  * that cannot be written, in the one that was shown.
  */
-static void keep_shown(struct store_group *g, const char *small, int failed)
+static int keep_shown(struct store_group *g, const char *small, int failed)
 {
 	static const char *const suffixes[] = {"idx", "pack"};
 	struct store *s = g->s;
@@ -380,7 +381,9 @@ static void keep_shown(struct store_group *g, const char *small, int failed)
 	if (++s->kept % 4 == 0)
 		s->checkpoints++; /* so many packs are worth a merge as well */
 	pthread_mutex_unlock(&s->mu);
-	ledger_fail(failed, "%s", why); /* the sentence stays that of the group's own failure */
+	if (code == LEDGER_EDEAD)
+		return code;
+	return ledger_fail(failed, "%s", why); /* the sentence stays that of the group's own failure */
 }
 
 static int commit_sync(struct store_group *g)
@@ -423,7 +426,7 @@ static int commit_sync(struct store_group *g)
 	if (jr || r) {
 		r = jr ? jr : take_back(g, r);
 		if (shown)
-			keep_shown(g, name, r);
+			r = keep_shown(g, name, r);
 		return r;
 	}
 	pthread_mutex_lock(&s->mu);

@@ -145,7 +145,7 @@ int store_lock_ref(struct store *s, const char *ref, struct ledger_oid *tip)
 		return r;
 	r = read_locked(s, ref, tip);
 	if (r < 0)
-		reflock_drop(s->dirfd, ref);
+		reflock_drop(s->dirfd, &s->owner, ref);
 	return r;
 }
 
@@ -223,7 +223,7 @@ int store_group_lock(struct store_group *g, const char *ref, struct ledger_oid *
 	if (!h && !r) {
 		r = LEDGER_ENOMEM;
 		if (locked)
-			reflock_drop(s->dirfd, ref);
+			reflock_drop(s->dirfd, &s->owner, ref);
 	}
 	return r;
 }

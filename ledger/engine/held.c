@@ -37,7 +37,7 @@ void held_settle(struct store *s, struct held *h)
 	if (h->in_group || h->in_window)
 		return;
 	/* A lock that cannot be removed is ours all the same: reflock_take() in group.c knows its line. */
-	if (h->locked && reflock_drop(s->dirfd, h->name) < 0)
+	if (h->locked && reflock_drop(s->dirfd, &s->owner, h->name) < 0)
 		store_log(s, "%s: the lock could not be removed: %s", h->name, ledger_errmsg());
 	for (p = &s->held; *p != h; p = &(*p)->next)
 		;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "io.h"
 
+#include "../fail.h"
+
 #include <errno.h>
 #include <ledger/error.h>
 #include <linux/fs.h>
@@ -288,6 +290,20 @@ int io_write_file(int dirfd, const char *path, const void *buf, size_t len, mode
 	unlinkat(dirfd, path, 0); /* best effort: the name is private, and a later try starts by removing it */
 	errno = err;
 	return -1;
+}
+
+int io_sync_names(int dirfd, const char *path)
+{
+	int fd = io_open(dirfd, path, O_RDONLY | O_DIRECTORY, 0), r, err;
+
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return LEDGER_ENOTFOUND;
+	if (fd < 0)
+		return ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
+	r = io_fsync(fd);
+	err = errno;
+	io_close(fd);
+	return r < 0 ? ledger_fail(LEDGER_EDEAD, "%s: fsync: %s", path, strerror(err)) : 0;
 }
 
 int io_code(int err)

@@ -85,6 +85,13 @@ bool io_grow(void **p, size_t *cap, size_t need, size_t size);
 /* A new file with exactly these bytes, fsynced when `sync`; a failure leaves none behind. */
 int io_write_file(int dirfd, const char *path, const void *buf, size_t len, mode_t mode, bool sync);
 
+/*
+ * The names in a directory, to the disk; the ledger's code.  ENOTFOUND: there is no such directory.  EDEAD: the sync failed,
+ * and the next one may succeed without what this one lost; nobody can tell which names are on the disk.  (A file whose sync
+ * failed is written anew instead.)
+ */
+int io_sync_names(int dirfd, const char *path);
+
 /* The ledger's code for an errno of the disk. */
 int io_code(int err);
 

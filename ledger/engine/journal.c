@@ -201,8 +201,10 @@ int journal_create(struct journal *j, int dirfd, const char *dir, uint64_t owner
 		if (io_rename(dirfd, path[i], final) < 0)
 			r = ledger_fail(io_code(errno), "%s: %s", final, strerror(errno));
 	}
-	if (!r && sync && (io_fsync_dir(dirfd, dir) < 0 || io_fsync_dir(dirfd, "kv") < 0))
-		r = ledger_fail(io_code(errno), "%s: %s", dir, strerror(errno));
+	if (!r && sync)
+		r = io_sync_names(dirfd, dir);
+	if (!r && sync)
+		r = io_sync_names(dirfd, "kv");
 	if (r < 0) {
 		journal_close(j);
 		journal_remove(dirfd, dir);

@@ -38,6 +38,8 @@ int owner_check_format(int dirfd)
 /* kv and kv/format, once in the life of a repository. */
 static int make_kv(int dirfd, bool sync)
 {
+	int err;
+
 	if (faccessat(dirfd, "kv/format", F_OK, 0) == 0)
 		return 0;
 	if (io_mkdir(dirfd, "kv") < 0 && errno != EEXIST)
@@ -49,9 +51,13 @@ static int make_kv(int dirfd, bool sync)
 	if (io_write_file(dirfd, "kv/format.new", FORMAT, sizeof(FORMAT) - 1, 0666, sync) < 0 ||
 	    io_rename(dirfd, "kv/format.new", "kv/format") < 0)
 		return -1;
-	if (sync && (io_fsync_dir(dirfd, "kv") < 0 || io_fsync_dir(dirfd, ".") < 0))
-		return -1;
-	return 0;
+	if (!sync || (io_fsync_dir(dirfd, "kv") == 0 && io_fsync_dir(dirfd, ".") == 0))
+		return 0;
+	/* Its name stands for all this being on the disk: without it a power cut would hide every journal. */
+	err = errno;
+	io_unlink(dirfd, "kv/format");
+	errno = err;
+	return -1;
 }
 
 int owner_kv_lock(int dirfd, bool create)
@@ -105,6 +111,7 @@ int owner_create(struct owner *o, int dirfd, bool sync)
 	int lock, r = 0;
 
 	o->fd = -1;
+	atomic_store(&o->left, false);
 	r = owner_check_format(dirfd);
 	if (r < 0)
 		return r;
@@ -136,6 +143,11 @@ void owner_release(struct owner *o, int dirfd)
 	io_unlink(dirfd, path);
 	/* Refused while it holds a journal: then the next opener takes the directory for a dead owner's, as it should. */
 	io_rmdir(dirfd, o->dir);
+	owner_abandon(o);
+}
+
+void owner_abandon(struct owner *o)
+{
 	io_close(o->fd);
 	o->fd = -1;
 }

@@ -14,6 +14,7 @@
 #ifndef LEDGER_ENGINE_OWNER_H
 #define LEDGER_ENGINE_OWNER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct owner {
 	char dir[OWNER_DIR_MAX]; /* "kv/0123456789abcdef" */
 	int fd;                  /* of the directory; -1: none */
 	bool links;              /* the file system has hard links */
+	atomic_bool left;        /* a lock could not be removed */
 };
 
 /* LEDGER_EREPO when kv/format is not ours; nothing is there: fine. */
@@ -36,6 +38,8 @@ int owner_kv_lock(int dirfd, bool create);
 int owner_create(struct owner *o, int dirfd, bool sync);
 /* Gives the flock up; the directory stays when it still holds something. */
 void owner_release(struct owner *o, int dirfd);
+/* The same, and the directory stays: the next opener takes it for a dead owner's. */
+void owner_abandon(struct owner *o);
 
 /* "kv/<id>" */
 void owner_dir(char out[OWNER_DIR_MAX], uint64_t id);

@@ -241,11 +241,10 @@ int pack_place(int dirfd, const char *tmppack, const char *tmpidx, const char *n
 
 	snprintf(pack, sizeof(pack), PACK_DIR "/pack-%s.pack", name);
 	snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.idx", name);
-	if (!tmppack || io_rename(dirfd, tmppack, pack) == 0) {
-		if (io_rename(dirfd, tmpidx, idx) == 0 && (!sync || io_fsync_dir(dirfd, PACK_DIR) == 0))
-			return 0;
-		/* The pack stays: one of this name may have been there before, and what a name stands for never differs. */
-	}
+	/* Where only the index fails the pack stays: one of this name may have been there, and what a name stands for never
+	 * differs. */
+	if ((!tmppack || io_rename(dirfd, tmppack, pack) == 0) && io_rename(dirfd, tmpidx, idx) == 0)
+		return sync ? io_sync_names(dirfd, PACK_DIR) : 0;
 	err = errno;
 	return ledger_fail(io_code(err), "%s: %s", pack, strerror(err));
 }

@@ -522,7 +522,8 @@ static int park(struct recovery *rc, struct dead *d, const struct move *last, co
 		return r;
 	if (refs_read(&s->refs, name, &have) == LEDGER_ENOTFOUND)
 		r = set_ref(rc, d, name, &zero, &last->to);
-	reflock_drop(s->dirfd, name);
+	if (reflock_drop(s->dirfd, &d->owner, name) < 0 && !r)
+		r = LEDGER_EIO;
 	if (!r)
 		store_log(s, "%s: somebody moved it to %s meanwhile, that stays; what was acknowledged before is kept as %s",
 			  last->ref, ledger_oid_fmt(theirs, now), name);
@@ -565,7 +566,9 @@ static int recover_ref(struct recovery *rc, struct dead *d, const struct move *l
 	if (v == STAYS && !s->nosync)
 		r = refmove_sync(s->dirfd, last->ref);
 out:
-	reflock_drop(s->dirfd, last->ref);
+	/* Its owner's directory is to go: a lock that stays would be nobody's. */
+	if (reflock_drop(s->dirfd, &d->owner, last->ref) < 0 && !r)
+		r = LEDGER_EIO;
 	if (!r && ledger_oid_is_zero(&last->to))
 		reflock_prune_dirs(s->dirfd, last->ref);
 	return r;
@@ -628,8 +631,8 @@ static int tidy(struct store *s, struct dead *d)
 		r = store_clear_dir(s, d->owner.dir, "");
 	if (!r && io_rmdir(s->dirfd, d->owner.dir) < 0 && errno != ENOENT)
 		r = ledger_fail(io_code(errno), "%s: %s", d->owner.dir, strerror(errno));
-	if (!r && !s->nosync && io_fsync_dir(s->dirfd, "kv") < 0)
-		r = ledger_fail(io_code(errno), "kv: %s", strerror(errno));
+	if (!r && !s->nosync)
+		r = io_sync_names(s->dirfd, "kv");
 	return r;
 }
 

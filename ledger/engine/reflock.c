@@ -75,13 +75,14 @@ int reflock_take(int dirfd, const struct owner *o, const char *path)
 	return ledger_fail(io_code(errno), "%s: %s", lock, strerror(errno));
 }
 
-int reflock_drop(int dirfd, const char *path)
+int reflock_drop(int dirfd, struct owner *o, const char *path)
 {
 	char lock[PATH_MAX];
 
 	lock_path(lock, path);
 	if (io_unlink(dirfd, lock) == 0 || errno == ENOENT)
 		return 0;
+	atomic_store(&o->left, true);
 	return ledger_fail(io_code(errno), "%s: %s", lock, strerror(errno));
 }
 

@@ -78,7 +78,8 @@ void ref_names_release(struct ref_names *v);
  * on the way to it is a ref; ELOCKED.
  */
 int reflock_take(int dirfd, const struct owner *o, const char *path);
-int reflock_drop(int dirfd, const char *path);
+/* A failure is noted in `o`: its end looks for the lock once more. */
+int reflock_drop(int dirfd, struct owner *o, const char *path);
 
 /*
  * With the lock held, makes way at the ref's own path where nothing is to be: an empty directory goes.  EEXISTS: refs are
@@ -101,7 +102,7 @@ int refmove_place(int dirfd, const char *tmp, const char *name);
 /* fsync of the ref and of the directories above it.  EDEAD: an fsync failed. */
 int refmove_sync(int dirfd, const char *name);
 /* Removes the ref, loose and packed (`sync`: packed-refs).  `tmp` is a private path.  The ref's lock is held. */
-int refmove_delete(struct refs *r, const struct owner *o, const char *tmp, const char *name, bool sync);
+int refmove_delete(struct refs *r, struct owner *o, const char *tmp, const char *name, bool sync);
 
 /* --- reflog (reflog.c) ---------------------------------------------------------------------------------------------- */
 

@@ -199,7 +199,14 @@ int store_stage(struct store *s, struct ledger_value *v)
 	if (s->readonly || ledger_value_size(v) < STAGE_MIN)
 		return 0;
 	r = store_own(s);
-	return r ? r : stage(s, v, 1);
+	if (!r)
+		r = stage(s, v, 1);
+	if (r == LEDGER_EDEAD) {
+		pthread_mutex_lock(&s->mu);
+		store_die(s, ledger_errmsg());
+		pthread_mutex_unlock(&s->mu);
+	}
+	return r;
 }
 
 /* Takes it off the list; stage_mu is held. */

@@ -260,7 +260,10 @@ static void disown(struct store *s)
 	upkeep_tidy(s, true);
 	free(s->merged);
 	tips_close(s);
-	owner_release(&s->owner, s->dirfd);
+	if (atomic_load(&s->owner.left) && reflock_sweep(s->dirfd, s->owner.id) < 0)
+		owner_abandon(&s->owner);
+	else
+		owner_release(&s->owner, s->dirfd);
 	pack_release(&s->ck_pack);
 }
 
