@@ -320,13 +320,14 @@ static void append(struct store_group *g)
 	g->nobjs = g->nvalues = 0;
 }
 
-static void record_moves(struct store_group *g)
+/* `early`: somebody may know of the group before its refs have moved, or of what it renames. */
+static void record_moves(struct store_group *g, bool early)
 {
 	for (size_t i = 0; i < g->nrefs; i++) {
 		const struct held *h = g->refs[i];
 
 		if (h->moved)
-			record_move(&g->rec, h->name, &h->tip, &h->to, h->to_why);
+			record_move(&g->rec, h->name, &h->tip, &h->to, h->to_why, early);
 	}
 }
 
@@ -404,7 +405,7 @@ static int commit_sync(struct store_group *g)
 		r = pack_late(g);
 	if (r < 0)
 		return r;
-	record_moves(g);
+	record_moves(g, g->nmoves > 1);
 	syncer_ask(s);
 	if (small) {
 		store_small_name(s, name, small);
@@ -451,7 +452,7 @@ static int commit_async(struct store_group *g)
 	pthread_mutex_unlock(&s->mu);
 	if (r < 0)
 		return r;
-	record_moves(g);
+	record_moves(g, true);
 	r = journal_write(&s->journal, &g->rec);
 	if (r < 0)
 		return r;

@@ -8,7 +8,8 @@
  * one pack of all groups of a window.  The keeper turns generations (gen.h) into checkpoint packs.
  *
  *   group.c	   a group begins, takes	commit.c   and ends	  publish.c  the publisher of windows
- *   checkpoint.c  the keeper's work		recover.c  the dead	  upkeep.c   merging checkpoint packs
+ *   checkpoint.c  the keeper's work		recover.c  the dead (replay.c their journals, reclaim.c their refs)
+ *   upkeep.c   merging checkpoint packs
  *   draft.c, seal.c, stored.c, stage.c   large values
  *   read.c	   reading	  watch.c    who else is here
  *

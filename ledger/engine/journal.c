@@ -97,14 +97,14 @@ static unsigned char *put_string(unsigned char *p, const char *s, size_t len)
 }
 
 void record_move(struct record *r, const char *ref, const struct ledger_oid *from, const struct ledger_oid *to,
-		 const char *why)
+		 const char *why, bool early)
 {
 	size_t rl = strlen(ref), wl = strnlen(why, 1024);
 	unsigned char *p = item(r, 41 + rl + wl + 6);
 
 	if (!p)
 		return;
-	p[0] = 'R';
+	p[0] = early ? 'R' : 'S';
 	memcpy(p + 1, from->id, 20);
 	memcpy(p + 21, to->id, 20);
 	put_string(put_string(p + 41, ref, rl), why, wl);
@@ -224,13 +224,32 @@ void journal_close(struct journal *j)
 	}
 }
 
+/* The segment's number as its head has it; 0: not to be read, so it tells of nothing. */
+static uint32_t seg_number(int dirfd, const char *dir, const char *name)
+{
+	unsigned char head[SEG_USED + 4];
+	char path[48];
+	bool good;
+	int fd;
+
+	seg_path(path, dir, name);
+	fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	good = pread(fd, head, sizeof(head), 0) == sizeof(head) &&
+	       get_le32(head + SEG_USED) == crc_update(0, head, SEG_USED);
+	close(fd);
+	return good ? get_le32(head + 12) : 0;
+}
+
 int journal_remove(int dirfd, const char *dir)
 {
-	static const char *const names[] = {"new.0", "new.1", "journal.0", "journal.1"};
+	bool swap = seg_number(dirfd, dir, seg_names[0]) > seg_number(dirfd, dir, seg_names[1]);
+	const char *const names[] = {"new.0", "new.1", seg_names[swap], seg_names[!swap]};
 	char path[48];
 	int r = 0;
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names) && !r; i++) {
 		seg_path(path, dir, names[i]);
 		if (io_unlink(dirfd, path) < 0 && errno != ENOENT)
 			r = ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
@@ -414,14 +433,14 @@ static int replay_item(const struct journal_reader *rd, const unsigned char **p,
 		memcpy(a.id, q + 1, 20);
 		return rd->large(rd->arg, &a, get_le64(q + 21));
 	}
-	if (q[0] == 'R' && room >= 41) {
+	if ((q[0] == 'R' || q[0] == 'S') && room >= 41) {
 		const char *name, *why;
 
 		memcpy(a.id, q + 1, 20);
 		memcpy(b.id, q + 21, 20);
 		*p += 41;
 		if (get_string(p, end, &name) && get_string(p, end, &why))
-			return rd->move(rd->arg, name, &a, &b, why);
+			return rd->move(rd->arg, name, &a, &b, q[0] == 'R');
 	}
 	if (q[0] == 'A' && room >= 9) {
 		*p += 9;

@@ -13,6 +13,7 @@
  *	  'T': oid, oid base, u64 len, off, del, u32 inslen, bytes	a tree as a splice
  *	  'L': oid, u64 size				a value that has a pack of its own
  *	  'R': oid old, oid new, u16 len, name, u16 len, why	a move; zero: absent
+ *	  'S': the same, and nobody was told of it before the ref had moved
  *	  'A': u64 seq					that group failed after all
  */
 #ifndef LEDGER_ENGINE_JOURNAL_H
@@ -51,7 +52,7 @@ void record_splice(struct record *r, const struct ledger_oid *oid, const struct 
 		   size_t del, const void *ins, size_t inslen);
 void record_large(struct record *r, const struct ledger_oid *oid, uint64_t size);
 void record_move(struct record *r, const char *ref, const struct ledger_oid *from, const struct ledger_oid *to,
-		 const char *why);
+		 const char *why, bool early);
 void record_abort(struct record *r, uint64_t seq);
 
 /*
@@ -60,7 +61,7 @@ void record_abort(struct record *r, uint64_t seq);
  */
 int journal_create(struct journal *j, int dirfd, const char *dir, uint64_t owner, off_t size, bool sync);
 void journal_close(struct journal *j);
-/* Removes the files. */
+/* Removes the files, the newer segment last: the older one alone would tell of refs as they were before. */
 int journal_remove(int dirfd, const char *dir);
 
 /*
@@ -85,7 +86,7 @@ struct journal_reader {
 	int (*splice)(void *arg, const struct ledger_oid *oid, const struct ledger_oid *base, size_t len, size_t off,
 		      size_t del, const void *ins, size_t inslen);
 	int (*large)(void *arg, const struct ledger_oid *oid, uint64_t size);
-	int (*move)(void *arg, const char *ref, const struct ledger_oid *from, const struct ledger_oid *to, const char *why);
+	int (*move)(void *arg, const char *ref, const struct ledger_oid *from, const struct ledger_oid *to, bool early);
 	int (*abort)(void *arg, uint64_t seq);
 	void *arg;
 };
