@@ -35,6 +35,8 @@ void script_read(struct ledger *l, const struct model *m, const char *what);
 /* The same of a repository that nobody has open, and what git says to it; nothing is left lying about. */
 void script_check(struct fixture *f, struct ledger_options o, const struct model *m, const char *what);
 
+/* The tests' files go to /dev/shm, unless TMPDIR is set or there is no room: the disk takes no part in what is tested. */
+void script_in_memory(void);
 void script_remove(const char *dir);
 void script_copy(const char *from, const char *to);
 

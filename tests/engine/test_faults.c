@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -354,15 +353,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static void in_memory(void)
-{
-	struct statvfs fs;
-
-	if (!getenv("TMPDIR") && statvfs("/dev/shm", &fs) == 0 && !(fs.f_flag & ST_RDONLY) &&
-	    access("/dev/shm", W_OK) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize > (48u << 20))
-		setenv("TMPDIR", "/dev/shm", 1);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int main(int argc, char **argv)
@@ -392,7 +382,7 @@ int main(int argc, char **argv)
 	seed = env ? (unsigned)atol(env) : (unsigned)time(NULL);
 	if (stride > 1)
 		print_message("LEDGERFS_FAULT_STRIDE=%ld LEDGERFS_SEED=%u\n", stride, seed);
-	in_memory();
+	script_in_memory();
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
