@@ -29,7 +29,7 @@ static int put_columns(struct listing *l, const struct ledger_entry *e)
 	int rc = ledger_blob_size(l->kv->ledger, &e->oid, &size);
 
 	if (!rc)
-		rc = ledger_key_time(l->kv->ledger, l->kv->ns, &l->tip, l->path, &t);
+		rc = ledger_key_time(l->kv->ledger, l->kv->ns, &l->tip, l->path, &t, NULL);
 	if (rc)
 		return say_ledger(rc, "'%s'", l->path);
 	put_time(stdout, t.tv_sec);

@@ -65,17 +65,19 @@ struct place {
 };
 
 struct inode {
-	enum inode_type type;   /* constant */
-	enum ledger_kind kind;  /* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
-	struct ledger_oid blob; /* VERSION: its value; constant */
-	uint64_t size;          /* VERSION: the value's; constant */
-	uint64_t ino;           /* st_ino; constant */
-	struct timespec mtime;  /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
-	struct place *place;    /* owned reference; fs.lock */
-	struct inode *next;     /* place.inodes; fs.lock */
-	uint64_t nlookup;       /* the kernel's count; fs.lock */
-	unsigned refs;          /* ours; fs.lock */
-	unsigned opens;         /* VERSION: handles that read `value`; fs.lock */
+	enum inode_type type;    /* constant */
+	enum ledger_kind kind;   /* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
+	struct ledger_oid blob;  /* VERSION: its value; constant */
+	uint64_t size;           /* VERSION: the value's; constant */
+	uint64_t ino;            /* st_ino; constant */
+	struct timespec mtime;   /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
+	struct ledger_oid as_of; /* VERSION: the tip for which `mtime` was asked; fs.lock */
+	atomic_bool guess;       /* VERSION: the ledger does not know `mtime` yet */
+	struct place *place;     /* owned reference; fs.lock */
+	struct inode *next;      /* place.inodes; fs.lock */
+	uint64_t nlookup;        /* the kernel's count; fs.lock */
+	unsigned refs;           /* ours; fs.lock */
+	unsigned opens;          /* VERSION: handles that read `value`; fs.lock */
 	bool superseded; /* VERSION: a save replaced it: not to be found again even if the value comes back; fs.lock */
 	bool unlinked;   /* its name is gone; fs.lock */
 	struct ledger_value *value; /* VERSION: while opens > 0; fs.lock */

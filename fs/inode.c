@@ -175,13 +175,52 @@ static struct inode *find_version_locked(struct place *p, const struct ledger_en
 
 /* When the key last changed: as this mount remembers, else as the history says, else the tip's time. */
 static struct timespec key_time(struct fs *fs, const char *ns, const char *path, const struct ledger_tip *tip,
-				const struct ledger_oid *blob)
+				const struct ledger_oid *blob, bool *guess)
 {
 	struct timespec t;
 
-	if (times_get(fs, ns, path, blob, &t) || ledger_key_time(fs->ledger, ns, tip, path, &t) == 0)
+	*guess = false;
+	if (times_get(fs, ns, path, blob, &t) || ledger_key_time(fs->ledger, ns, tip, path, &t, guess) == 0)
 		return t;
 	return tip->time;
+}
+
+/*
+ * The tip is another one than the version's time was asked for: the value may have gone and come back meanwhile, or the
+ * ledger may know by now what it could only guess.
+ */
+static void ask_again(struct fs *fs, struct inode *i, const struct ledger_tip *tip)
+{
+	struct timespec mtime, before;
+	char *ns, *path;
+	bool guess;
+
+	if (place_name(fs, i->place, &ns, &path))
+		return;
+	pthread_mutex_lock(&fs->lock);
+	before = i->mtime;
+	pthread_mutex_unlock(&fs->lock);
+	mtime = key_time(fs, ns, path, tip, &i->blob, &guess);
+	free(ns);
+	free(path);
+	pthread_mutex_lock(&fs->lock);
+	/* Unless touch(1) came in between. */
+	if (i->mtime.tv_sec == before.tv_sec && i->mtime.tv_nsec == before.tv_nsec) {
+		i->mtime = mtime;
+		i->as_of = tip->commit;
+		atomic_store(&i->guess, guess);
+	}
+	pthread_mutex_unlock(&fs->lock);
+}
+
+/* A look at a version whose time was a guess. */
+static void improve_guess(struct fs *fs, struct inode *i)
+{
+	struct ledger_tip tip;
+	struct ledger_entry e;
+
+	if (!fs_resolve(fs, i->place, &tip, &e) && ledger_oid_eq(&e.oid, &i->blob))
+		ask_again(fs, i, &tip);
 }
 
 int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, const struct ledger_entry *e,
@@ -191,14 +230,19 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 	struct timespec mtime;
 	uint64_t size;
 	char *ns, *path;
+	bool guess, old = false;
 	int r;
 
 	pthread_mutex_lock(&fs->lock);
 	i = find_version_locked(p, e);
-	if (i)
+	if (i) {
 		i->nlookup++;
+		old = atomic_load(&i->guess) || !ledger_oid_eq(&i->as_of, &tip->commit);
+	}
 	pthread_mutex_unlock(&fs->lock);
 	if (i) {
+		if (old)
+			ask_again(fs, i, tip);
 		*out = i;
 		return 0;
 	}
@@ -207,7 +251,7 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 		return r;
 	if (place_name(fs, p, &ns, &path))
 		return LEDGER_ENOMEM;
-	mtime = key_time(fs, ns, path, tip, &e->oid);
+	mtime = key_time(fs, ns, path, tip, &e->oid, &guess);
 	pthread_mutex_lock(&fs->lock);
 	i = find_version_locked(p, e);
 	if (!i) {
@@ -217,6 +261,8 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 			i->blob = e->oid;
 			i->size = size;
 			i->mtime = mtime;
+			i->as_of = tip->commit;
+			atomic_store(&i->guess, guess);
 			i->ino = place_ino(ns, path, &e->oid);
 		}
 	}
@@ -258,7 +304,7 @@ double inode_attr_timeout(const struct inode *i)
 {
 	switch (i->type) {
 	case INODE_VERSION:
-		return ATTR_FOREVER;
+		return atomic_load(&i->guess) ? ATTR_DIR : ATTR_FOREVER;
 	case INODE_ROOT:
 	case INODE_PREFIX:
 	case INODE_DIR:
@@ -325,6 +371,8 @@ int inode_stat(struct fs *fs, struct inode *i, struct stat *st)
 	int r = 0;
 
 	memset(st, 0, sizeof(*st));
+	if (i->type == INODE_VERSION && atomic_load(&i->guess))
+		improve_guess(fs, i);
 	pthread_mutex_lock(&fs->lock);
 	kind = i->kind;
 	st->st_nlink = i->unlinked ? 0 : 1;

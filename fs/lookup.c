@@ -219,6 +219,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
+	double timeout = inode_attr_timeout(i); /* before the look: what may be kept for long is then right */
 	struct stat st;
 	int r;
 
@@ -229,7 +230,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	if (r)
 		reply_error(req, r);
 	else
-		fuse_reply_attr(req, &st, inode_attr_timeout(i));
+		fuse_reply_attr(req, &st, timeout);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino)

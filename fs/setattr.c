@@ -147,6 +147,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
 	struct fs *fs = fs_of(req);
 	struct inode *i = inode_of(fs, ino);
 	struct stat st;
+	double timeout;
 	int err = 0, r;
 
 	if (i->type == INODE_CONTROL)
@@ -163,9 +164,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, s
 		fuse_reply_err(req, err);
 		return;
 	}
+	timeout = inode_attr_timeout(i); /* as in op_getattr() */
 	r = inode_stat(fs, i, &st);
 	if (r)
 		reply_error(req, r);
 	else
-		fuse_reply_attr(req, &st, inode_attr_timeout(i));
+		fuse_reply_attr(req, &st, timeout);
 }

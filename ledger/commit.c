@@ -3,6 +3,7 @@
 #include "edit.h"
 #include "group.h"
 #include "names.h"
+#include "timekeeper.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -212,7 +213,7 @@ static int submit_valid(struct ledger *l, struct request *r)
 	unstage_values(l, r->change, r->change->nedits);
 	if (rc)
 		return r->msg[0] ? ledger_fail(rc, "%s", r->msg) : rc;
-	if (r->res.changed && !r->base)
+	if (r->res.changed && !r->base && !timekeeper_saw(l, r->change->ns, &r->res.tip.commit))
 		note_times(l, r);
 	return 0;
 }

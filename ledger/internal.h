@@ -2,8 +2,9 @@
 /*
  * The inside of `struct ledger`.  Internal to ledger/.
  *
- * Locks: every mutex in here is a leaf: nobody takes a second one while holding one.  What orders changes is not a lock
- * but leadership (queue.h): one thread at a time makes groups, and only that thread calls store_group_*().
+ * Locks: every mutex in here is a leaf: nobody takes a second one while holding one; but for that of an index of times
+ * (timekeeper.c), whose holder reads refs, commits and trees.  What orders changes is not a lock but leadership (queue.h):
+ * one thread at a time makes groups, and only that thread calls store_group_*().
  */
 #ifndef LEDGER_INTERNAL_H
 #define LEDGER_INTERNAL_H
@@ -36,9 +37,11 @@ struct ledger {
 	struct treecache *trees;
 	struct oidcache *tips;   /* commit -> struct tip_info */
 	struct oidcache *sizes;  /* blob -> uint64_t */
-	struct oidcache *times;  /* (namespace, path) -> struct key_time */
+	struct oidcache *times;  /* (namespace, path) -> struct key_time; where there is no index */
 	struct oidcache *warned; /* trees whose hostile entries were logged -> char */
 	struct stats *stats;
+	struct timekeeper *timekeeper;
+	bool keep_times; /* may write the indexes of times */
 	struct queue queue;
 };
 
@@ -70,6 +73,8 @@ struct tip_info {
 
 /* What the commit says; cached.  ECORRUPT: missing or not a commit. */
 int tip_load(struct ledger *l, const struct ledger_oid *commit, struct tip_info *out);
+/* The same, but the version may be missing (0), which it can take a long walk to count. */
+int tip_peek(struct ledger *l, const struct ledger_oid *commit, struct tip_info *out);
 /* Notes a commit of this ledger, with its time to the nanosecond. */
 void tip_note(struct ledger *l, const struct tip_info *info);
 
@@ -104,12 +109,13 @@ int ident_who(struct ledger *l, const struct ledger_actor *a, char out[IDENT_WHO
 /* "SECONDS +ZONE". */
 void ident_when(const struct timespec *now, struct buf *out);
 
-/* --- times of keys (keytime.c) -------------------------------------------------------------------------------------- */
+/* --- times of keys (keytime.c, timekeeper.c) ------------------------------------------------------------------------ */
 
 struct key_time {
 	struct ledger_oid commit; /* the tip for which this was found out */
 	struct ledger_oid entry;  /* what was at the path then */
 	struct timespec time;
+	bool guess; /* the walk was given up: a time that is no older than the right one */
 };
 
 void keytime_note(struct ledger *l, const char *ns, const char *path, const struct key_time *t);

@@ -2,11 +2,13 @@
 /*
  * When a key last changed: the first commit, going back from the tip, whose parent has something else at the path.
  *
- * What was once found out for a tip is kept, so that a later question only walks the commits in between; keys that this
- * ledger changed are known without a walk.  The first question about a key answers for its whole directory.
+ * The index (timekeeper.c) knows.  What follows is for the time until it is made, and for states that it has left behind:
+ * a walk.  What was once found out for a tip is kept, so that a later question only walks the commits in between; keys that
+ * this ledger changed are known without a walk.  The first question about a key answers for its whole directory.
  */
 #include "keytime.h"
 #include "hash.h"
+#include "timekeeper.h"
 
 #include <stdlib.h>
 
@@ -35,23 +37,25 @@ static int changed_by(struct ledger *l, const struct tip_info *c, const struct t
 
 /*
  * From the tip back to the commit for which `known` was found out, which becomes what is found out now.  Beyond the bound
- * what was known stands as long as the entry is the same; else the tip's time.
+ * what was known stands as long as the entry is the same; else the tip's time is a guess.
  */
 static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path, const struct ledger_entry *e,
 		struct key_time *known)
 {
 	bool same = ledger_oid_eq(&known->entry, &e->oid);
 	struct timespec before = same ? known->time : tip->time;
+	bool guess = !same || known->guess;
 	struct tip_info at, parent;
-	int rc = tip_load(l, &tip->commit, &at);
+	int rc = tip_peek(l, &tip->commit, &at);
 
 	for (int i = 0; !rc && i < KEYTIME_WALK_MAX; i++) {
 		if (same && ledger_oid_eq(&at.tip.commit, &known->commit))
 			break;
 		known->time = at.tip.time;
+		known->guess = false;
 		if (ledger_oid_is_zero(&at.parent))
 			return 0;
-		rc = tip_load(l, &at.parent, &parent);
+		rc = tip_peek(l, &at.parent, &parent);
 		if (rc == LEDGER_ECORRUPT) /* a shallow clone: the history ends here */
 			return 0;
 		if (!rc)
@@ -61,6 +65,7 @@ static int walk(struct ledger *l, const struct ledger_tip *tip, const char *path
 		at = parent;
 	}
 	known->time = before; /* as it was known, or given up */
+	known->guess = guess;
 	return rc;
 }
 
@@ -86,13 +91,19 @@ static int resolve_siblings(struct ledger *l, const char *ns, const struct ledge
 	return rc;
 }
 
-static int key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out)
+static int key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out,
+		    bool *guess)
 {
-	struct key_time known = {.time = tip->time};
+	struct key_time known = {.time = tip->time, .guess = *path};
 	struct ledger_entry e;
 	struct ledger_oid key;
-	int rc = hash_key(ns, path, &key);
+	int rc;
 
+	if (*path && timekeeper_ask(l, ns, tip, path, out)) {
+		*guess = false;
+		return 0;
+	}
+	rc = hash_key(ns, path, &key);
 	if (!rc)
 		rc = tree_walk(l, &tip->tree, path, &e);
 	if (!rc && *path && !oidcache_get(l->times, &key, &known)) {
@@ -110,15 +121,20 @@ static int key_time(struct ledger *l, const char *ns, const struct ledger_tip *t
 		oidcache_put(l->times, &key, &known);
 	}
 	*out = known.time;
+	*guess = known.guess;
 	return 0;
 }
 
-int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out)
+int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out,
+		    bool *guess)
 {
+	bool is_guess = false;
 	int rc;
 
 	ledger_error_clear();
-	rc = key_time(l, ns, tip, path, out);
-	LEAVE(rc, "ns=%s %s", ns, path);
+	rc = key_time(l, ns, tip, path, out, &is_guess);
+	if (!rc && guess)
+		*guess = is_guess;
+	LEAVE(rc, "ns=%s %s%s", ns, path, is_guess ? " guess" : "");
 	return rc;
 }

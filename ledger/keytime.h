@@ -13,7 +13,7 @@
 
 /*
  * Finds out, for every entry of the directory `dir` ("": the root) at `tip`, when it last changed, and notes it: who asks
- * for one key's time asks for its neighbours' next.  Entries for which the search gives up get the tip's time.
+ * for one key's time asks for its neighbours' next.  Where the search gives up, the tip's time is a guess.
  */
 int keytime_resolve(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *dir);
 

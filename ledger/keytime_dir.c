@@ -86,14 +86,14 @@ static int search(struct search *s, const struct ledger_tip *tip)
 {
 	struct ledger_oid now = s->t->oid;
 	struct tip_info at, parent;
-	int rc = tip_load(s->l, &tip->commit, &at);
+	int rc = tip_peek(s->l, &tip->commit, &at);
 
 	for (int i = 0; !rc && s->left && i < KEYTIME_WALK_MAX && s->bytes < TREE_BYTES_MAX; i++) {
 		if (ledger_oid_is_zero(&at.parent)) {
 			settle_all(s, &at.tip.time);
 			break;
 		}
-		rc = tip_load(s->l, &at.parent, &parent);
+		rc = tip_peek(s->l, &at.parent, &parent);
 		if (rc == LEDGER_ECORRUPT) { /* a shallow clone: the history ends here */
 			settle_all(s, &at.tip.time);
 			return 0;
@@ -102,8 +102,6 @@ static int search(struct search *s, const struct ledger_tip *tip)
 			rc = step(s, &parent.tip.tree, &at.tip.time, &now);
 		at = parent;
 	}
-	if (!rc)
-		settle_all(s, &tip->time);
 	return rc;
 }
 
@@ -120,7 +118,9 @@ static int note_all(struct search *s, const char *ns, const struct ledger_tip *t
 			buf_fmt(&path, "%s/", s->dir);
 		buf_add(&path, e.name, e.namelen);
 		if (!path.oom)
-			keytime_note(s->l, ns, path.p, &(struct key_time){tip->commit, e.oid, s->time[i]});
+			keytime_note(s->l, ns, path.p,
+				     &(struct key_time){tip->commit, e.oid, open_entry(s, i) ? tip->time : s->time[i],
+							open_entry(s, i)});
 	}
 	oom = path.oom;
 	buf_release(&path);

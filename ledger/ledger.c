@@ -2,6 +2,7 @@
 /* Opening and closing a ledger; what it has in common for all its parts. */
 #include "internal.h"
 #include "names.h"
+#include "timekeeper.h"
 
 #include <git2.h>
 #include <stdarg.h>
@@ -35,11 +36,13 @@ static int alloc_caches(struct ledger *l)
 	l->times = oidcache_new(32768, sizeof(struct key_time));
 	l->warned = oidcache_new(256, 1);
 	l->stats = stats_new();
-	return l->stats && l->trees && l->tips && l->sizes && l->times && l->warned ? 0 : LEDGER_ENOMEM;
+	l->timekeeper = timekeeper_new();
+	return l->timekeeper && l->stats && l->trees && l->tips && l->sizes && l->times && l->warned ? 0 : LEDGER_ENOMEM;
 }
 
 static void destroy(struct ledger *l)
 {
+	timekeeper_free(l);
 	store_free(l->store);
 	config_free(l->config);
 	treecache_free(l->trees);
@@ -67,6 +70,7 @@ static int open_into(struct ledger *l, const char *path, const struct ledger_opt
 	if (!writable)
 		o.readonly = true;
 	l->readonly = o.readonly;
+	l->keep_times = writable && (!o.readonly || o.keep_times);
 	return store_open(&l->store, l->gitdir, &o);
 }
 

@@ -5,6 +5,7 @@
 #include "internal.h"
 #include "names.h"
 #include "reflog.h"
+#include "timekeeper.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,7 @@ static int land(struct ledger *l, struct ns_op *op, struct store_group *g)
 		stats_saw(l->stats, op->ns, &op->res.tip.commit, &gone);
 		if (op->to)
 			stats_saw(l->stats, op->to, &gone, &op->res.tip.commit);
+		timekeeper_moved(l, op->ns, op->to);
 	}
 	return rc;
 }

@@ -117,7 +117,7 @@ static int count_version(struct ledger *l, const struct ledger_oid *at, uint64_t
 		struct parsed c;
 		int rc;
 
-		if (oidcache_get(l->tips, &oid, &known)) {
+		if (oidcache_get(l->tips, &oid, &known) && known.tip.version) {
 			*out = known.tip.version + steps;
 			return 0;
 		}
@@ -137,7 +137,7 @@ static int count_version(struct ledger *l, const struct ledger_oid *at, uint64_t
 	return 0;
 }
 
-int tip_load(struct ledger *l, const struct ledger_oid *commit, struct tip_info *out)
+int tip_peek(struct ledger *l, const struct ledger_oid *commit, struct tip_info *out)
 {
 	struct tip_info info = {.tip.commit = *commit};
 	struct parsed c;
@@ -152,15 +152,26 @@ int tip_load(struct ledger *l, const struct ledger_oid *commit, struct tip_info 
 	info.tip.time.tv_sec = c.seconds;
 	info.tip.version = c.version;
 	info.parent = c.parent;
-	if (!c.version)
-		rc = count_version(l, &c.parent, &info.tip.version);
-	if (rc)
-		return rc;
 	/* Another thread may have noted the nanoseconds meanwhile. */
 	if (!oidcache_get(l->tips, commit, &info))
 		oidcache_put(l->tips, commit, &info);
 	*out = info;
 	return 0;
+}
+
+int tip_load(struct ledger *l, const struct ledger_oid *commit, struct tip_info *out)
+{
+	struct tip_info info;
+	int rc = tip_peek(l, commit, &info);
+
+	if (!rc && !info.tip.version) {
+		rc = count_version(l, &info.parent, &info.tip.version);
+		if (!rc)
+			oidcache_put(l->tips, commit, &info);
+	}
+	if (!rc)
+		*out = info;
+	return rc;
 }
 
 void tip_note(struct ledger *l, const struct tip_info *info)

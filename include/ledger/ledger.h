@@ -31,10 +31,11 @@ enum ledger_publish {
 };
 
 struct ledger_options {
-	bool init;      /* make a bare repository where `path` is absent */
-	bool readonly;  /* every change is LEDGER_EROFS */
-	bool nosync;    /* durability=none: does not wait for the disk */
-	bool no_upkeep; /* no repacking in the background */
+	bool init;       /* make a bare repository where `path` is absent */
+	bool readonly;   /* every change is LEDGER_EROFS */
+	bool nosync;     /* durability=none: does not wait for the disk */
+	bool no_upkeep;  /* no repacking in the background */
+	bool keep_times; /* readonly: may write the cache of keys' times all the same; else it always does */
 	enum ledger_publish publish;
 	uint64_t value_limit; /* bytes; larger values are LEDGER_ETOOBIG; 0: 1 TiB */
 	/* For what no caller can return: hostile entries, recovery, upkeep.  One line without newline, any thread.  May be
@@ -126,10 +127,19 @@ int ledger_tree_find(const struct ledger_tree *t, const char *name, size_t namel
 int ledger_lookup(struct ledger *l, const struct ledger_oid *root, const char *path, struct ledger_entry *out);
 
 /*
- * When the entry at `path` last changed, as of `tip`: to the nanosecond for commits that this ledger made while it was
- * open, else to the second; the tip's own time where the bounded search gives up (docs/SPEC.md says when).
+ * When the entry at `path` last changed, as of `tip`: to the nanosecond for commits that a ledger made and that were not
+ * read from the history since, else to the second.  *guess (may be NULL): the history is longer than was looked at so far,
+ * and *out is the tip's own time; asked again later the answer is right (docs/SPEC.md says when).
  */
-int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out);
+int ledger_key_time(struct ledger *l, const char *ns, const struct ledger_tip *tip, const char *path, struct timespec *out,
+		    bool *guess);
+
+/*
+ * Until this returns 0, the time of a key may be a guess; afterwards none is, for states of now and later.  Reads the whole
+ * history when nobody has before (docs/DESIGN.md says how long that takes).  ENOTFOUND; ECORRUPT: not all of it is there
+ * to read; ETOOBIG: more keys than are kept track of.
+ */
+int ledger_times_settle(struct ledger *l, const char *ns);
 
 /* --- values ------------------------------------------------------------------------------------------------------- */
 

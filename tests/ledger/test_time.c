@@ -19,7 +19,7 @@ static struct timespec time_of(struct ledger *l, const char *path)
 	struct timespec t;
 
 	assert_ok(ledger_tip(l, "app", &tip));
-	assert_ok(ledger_key_time(l, "app", &tip, path, &t));
+	assert_ok(ledger_key_time(l, "app", &tip, path, &t, NULL));
 	return t;
 }
 
@@ -91,11 +91,11 @@ static void after_reopening(void **state)
 		assert_time(time_of(other, path), (struct timespec){1000000 + i, 0});
 	}
 	assert_ok(ledger_tip(other, "app", &tip));
-	assert_rc(ledger_key_time(other, "app", &tip, "none", &t), LEDGER_ENOTFOUND);
+	assert_rc(ledger_key_time(other, "app", &tip, "none", &t, NULL), LEDGER_ENOTFOUND);
 	put(other, "k1", "x");
 	assert_time(time_of(other, "k0"), (struct timespec){1000000, 0});
 	/* An older state has older times. */
-	assert_ok(ledger_key_time(other, "app", &tip, "k1", &t));
+	assert_ok(ledger_key_time(other, "app", &tip, "k1", &t, NULL));
 	assert_time(t, (struct timespec){1000001, 0});
 	ledger_free(other);
 }
@@ -150,22 +150,28 @@ static void whole_directory(void **state)
 	}
 }
 
-/* A search that gives up says the tip's time, and keeps to it. */
+/* A search that gives up says the tip's time, and that it is a guess, until the whole history was read. */
 static void gives_up(void **state)
 {
 	struct fixture *f = *state;
+	struct ledger_tip tip;
 	struct ledger *other;
 	struct timespec t;
+	bool guess = false;
 
 	put(f->l, "old", "1");
 	git(f, "rev-parse refs/kv/app >at; awk -v at=$(cat at) 'BEGIN { for (n = 1; n <= 1100; n++) { "
 	       "printf \"commit refs/kv/app\\ncommitter x <x@y> %%d +0000\\ndata 2\\nx\\n\", n + 200000000; "
 	       "if (n == 1) printf \"from %%s\\n\", at } }' | git fast-import --quiet; rm at");
 	other = open_again(f);
-	t = time_of(other, "old");
+	assert_ok(ledger_tip(other, "app", &tip));
+	assert_ok(ledger_key_time(other, "app", &tip, "old", &t, &guess));
 	assert_int_equal(t.tv_sec, 200001100);
-	assert_ok(set(other, "new", "1", NULL));
-	assert_int_equal(time_of(other, "old").tv_sec, 200001100);
+	assert_true(guess);
+	assert_ok(ledger_times_settle(other, "app"));
+	assert_int_equal(time_of(other, "old").tv_sec, strtoll(git(f, "log -1 --format=%%ct refs/kv/app -- old"), NULL, 10));
+	assert_ok(ledger_key_time(other, "app", &tip, "old", &t, &guess));
+	assert_false(guess);
 	ledger_free(other);
 }
 
