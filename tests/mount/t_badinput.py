@@ -122,8 +122,7 @@ def informs(t, args, words):
 
 @case("a mount that fails is status 32")
 def mount_failure(t):
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     text = "mount --bind /dev/null /dev/fuse && exec \"$0\" %s \"$1\" \"$2\""
     for flag in ("", "-f"):
         p = subprocess.run(["unshare", "-m", "sh", "-c", text % flag, LEDGERFS, good(), mnt()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=LIMIT)
@@ -133,8 +132,7 @@ def mount_failure(t):
 
 @case("a repository that the user may not read is refused, one that he may not write is read-only")
 def rights(t):
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     repo = Repo(work() + "/rights.git")
     with Mount(repo) as m:
         os.mkdir(m.dir + "/app")
@@ -162,8 +160,7 @@ def tmpfs(size):
 
 @case("full disk: ENOSPC, the ledger stays whole, reads go on; with space again all works")
 def full(t):
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     d = tmpfs("24m")
     try:
         repo = Repo(d + "/r.git")
@@ -193,8 +190,7 @@ def full(t):
 
 @case("read-only repository: EROFS, reads go on")
 def rofs(t):
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     d = tmpfs("24m")
     try:
         repo = Repo(d + "/r.git")

@@ -48,8 +48,7 @@ def may_run():
 def own(t):
     home()
     prog = may_run()
-    if not prog:
-        return
+    skip_unless(prog, "only for root, with setpriv and fusermount3")
     mnt, repo = home() + "/mnt", home() + "/repo.git"
     eq(run("mkdir", mnt)[0], 0)
     status, out = run(prog, "-o", "init", repo, mnt)
@@ -72,8 +71,7 @@ def own(t):
 def own_term(t):
     home()
     prog = may_run()
-    if not prog:
-        return
+    skip_unless(prog, "only for root, with setpriv and fusermount3")
     mnt, repo = home() + "/mnt2", home() + "/repo2.git"
     run("mkdir", mnt)
     p = subprocess.Popen(as_user(prog, "-f", "-o", "init", repo, mnt), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "HOME": home()})
@@ -89,8 +87,7 @@ def own_term(t):
 def refused(t):
     home()
     prog = may_run()
-    if not prog:
-        return
+    skip_unless(prog, "only for root, with setpriv and fusermount3")
     os.makedirs(work() + "/roots", exist_ok=True)
     run("mkdir", home() + "/mnt3")
     status, out = run(prog, "-o", "init", home() + "/repo3.git", work() + "/roots")
@@ -105,8 +102,7 @@ def refused(t):
 @case("allow_other with uid, gid, umask: the kernel checks the shown modes, for access(2) as for the call itself")
 def checked(t):
     home()
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     repo = Repo(work() + "/shared.git")
     with Mount(repo, "allow_other,uid=%d,gid=0,umask=027" % USER.pw_uid) as m:
         os.chmod(m.dir, 0o755)
@@ -125,8 +121,7 @@ def checked(t):
 @case("ro: a user reads, nobody writes; remount of the same repository read-write beside it")
 def readonly(t):
     home()
-    if os.geteuid():
-        return
+    skip_unless(os.geteuid() == 0, "only for root")
     repo = Repo(work() + "/ro.git")
     with Mount(repo) as rw:
         os.mkdir(rw.dir + "/app")
