@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 """SPEC 9: whatever is wrong ends with one clear line and a status; a full disk and a read-only one; nothing half-applies."""
 
+import glob
+
 from lib import *
 
 NO_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -184,6 +186,84 @@ def full(t):
             save(m.dir + "/app/k", b"space again\n")
             eq(repo.show("app", "k"), b"space again\n")
             eq(repo.faults(), [])
+    finally:
+        subprocess.run(["umount", "-l", d], check=False)
+
+
+def fill(path):
+    """Takes the last page of the file system."""
+    with open(path, "wb", 0) as f:
+        for n in (1 << 16, 1 << 12):
+            fails(errno.ENOSPC, lambda n=n: [f.write(b"x" * n) for _ in range(100000)])
+
+
+def saves_until_full(m, acked):
+    """Saves until ten in a row fail, with ENOSPC.  What was acknowledged goes to `acked`."""
+    failed = 0
+    for i in range(1000):
+        if failed == 10:
+            return
+        try:
+            save(m.dir + "/app/full%d" % i, b"full %d\n" % i)
+            acked["full%d" % i] = b"full %d\n" % i
+            failed = 0
+        except OSError as e:
+            eq(e.errno, errno.ENOSPC)
+            failed += 1
+    raise AssertionError("a full disk takes every save")
+
+
+def holds(m, acked):
+    for key, value in acked.items():
+        eq(read(m.dir + "/app/" + key), value, key)
+
+
+@table([("publish=sync", "publish=sync"), ("publish=async", "publish=async")])
+def full_disk_under_a_journal_that_is_written_already(t, opts):
+    """Writes fail, reads go on; killed and mounted again with no room, nothing acknowledged is lost; with space all works."""
+    if os.geteuid():
+        return
+    d = tmpfs("48m")
+    try:
+        repo, acked = Repo(d + "/r.git"), {}
+        with Mount(repo, opts) as m:
+            os.mkdir(m.dir + "/app")
+            for i in range(8):
+                acked["k%d" % i] = b"%d\n" % i
+                save(m.dir + "/app/k%d" % i, acked["k%d" % i])
+            until(lambda: len(glob.glob(d + "/r.git/kv/*/journal.[01]")) == 2, "the journal")
+            fill(d + "/filler")
+            # The journal is there, so publish=async goes on until its publisher meets the full disk.
+            saves_until_full(m, acked)
+            fails(errno.ENOSPC, os.unlink, m.dir + "/app/k0")
+            fails(errno.ENOSPC, os.rename, m.dir + "/app/k0", m.dir + "/app/moved")
+            fails(errno.ENOSPC, os.mkdir, m.dir + "/another")
+            holds(m, acked)
+            eq(sorted(os.listdir(m.dir + "/app")), sorted(acked))
+            os.unlink(d + "/filler")
+            for i in range(50):
+                acked["k%d" % i] = b"later %d\n" % i
+                save(m.dir + "/app/k%d" % i, acked["k%d" % i])
+            holds(m, acked)
+            fill(d + "/filler")
+            saves_until_full(m, acked)
+            m.kill()
+        # With no room it may be refused, in one line; it may not come up with less than was acknowledged.
+        m = Mount(repo, opts, ready=False)
+        if m.wait():
+            holds(m, acked)
+            m.unmount()
+        else:
+            eq(len(m.log()), 1, "lines")
+        os.unlink(d + "/filler")
+        with Mount(repo, opts) as m:
+            holds(m, acked)
+            save(m.dir + "/app/last", b"last\n")
+            acked["last"] = b"last\n"
+            holds(m, acked)
+        for key, value in acked.items():
+            eq(repo.show("app", key), value, key)
+        eq(repo.faults(), [])
     finally:
         subprocess.run(["umount", "-l", d], check=False)
 
