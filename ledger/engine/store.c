@@ -129,7 +129,6 @@ static int open_repo(struct store *s, const char *gitdir)
 	size_t len;
 	int err;
 
-	git_libgit2_init();
 	err = git_repository_open(&s->repo, gitdir);
 	if (err < 0) {
 		const git_error *e = git_error_last();
@@ -211,6 +210,7 @@ int store_open(struct store **out, const char *gitdir, const struct ledger_optio
 	s = io_calloc(1, sizeof(*s));
 	if (!s)
 		return LEDGER_ENOMEM;
+	git_libgit2_init(); /* store_free() takes it back */
 	s->dirfd = s->owner.fd = s->tips_fd = s->watch_fd = -1;
 	s->journal.fd[0] = s->journal.fd[1] = -1;
 	s->readonly = opts->readonly;
