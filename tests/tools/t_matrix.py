@@ -35,6 +35,17 @@ def title(row):
     return " ".join((row.tool, row.how)).strip()
 
 
+def work_tree(to):
+    """A copy of this project's work tree, of what is in git where it is a clone."""
+    got = subprocess.run(["git", "-C", lib.TOP, "ls-files", "-z"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    names = [n for n in got.stdout.decode().split("\0") if n and os.path.lexists(lib.TOP + "/" + n)] if not got.returncode else []
+    if not names:
+        names = [os.path.relpath(os.path.join(d, n), lib.TOP) for part in ("fs", "include", "tests") for d, _, files in os.walk(lib.TOP + "/" + part) for n in files] + ["README.md"]
+    for n in names:
+        os.makedirs(os.path.dirname(to + "/" + n), exist_ok=True)
+        shutil.copy2(lib.TOP + "/" + n, to + "/" + n, follow_symlinks=False)
+
+
 def prepare():
     """What rows copy from."""
     top = work() + "/T"
@@ -44,6 +55,15 @@ def prepare():
             f.write(data)
         os.utime("%s/%s" % (top, name), (981158400, 981158400))
     os.mkfifo(top + "/fifo")
+    os.mkdir(top + "/hard")
+    save(top + "/hard/x", b"one\n")
+    os.link(top + "/hard/x", top + "/hard/y")
+    with open(top + "/s1", "wb") as f:
+        f.truncate(1 << 20)
+    save(top + "/rsh", b'#!/bin/sh\nshift\nexec "$@"\n')
+    os.chmod(top + "/rsh", 0o755)
+    work_tree(top + "/tree")
+    subprocess.run(["git", "init", "-q", "--bare", top + "/clone.git"], check=True)
     os.symlink("a", top + "/two/l")
     os.utime(top + "/two/l", (981158400, 981158400), follow_symlinks=False)
     return top

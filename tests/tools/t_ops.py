@@ -377,6 +377,50 @@ def large(t):
         os.unlink(t.path("d/k099999"))
     eq((read(t.path("d/k050000")), len(os.listdir(t.path("d")))), (b"new\n", 100000))
     print("# listed in %.2f s, 101 looked up in %.2f s, 3 changes in %.2f s" % (listed - began, looked - listed, time.monotonic() - looked))
+    if os.environ.get("RATIOS"):
+        ratios(t, 100000)
+
+
+def ratios(t, n):
+    """What listings cost beside the disk's own, and what one request costs that does nothing; for docs/DESIGN.md."""
+    disk = tempfile.mkdtemp(dir=work())
+    for i in range(n):
+        with open("%s/k%06d" % (disk, i), "w") as f:
+            f.write("v\n")
+    for cmd in ("ls -f %s", "find %s", "ls -l %s", "find %s -ls", "du %s"):
+        took = []
+        for d in (t.path("d"), disk):
+            best = 1e9
+            for _ in range(3):
+                began = time.monotonic()
+                subprocess.run(cmd % d, shell=True, stdout=subprocess.DEVNULL, check=True)
+                best = min(best, time.monotonic() - began)
+            took.append(best)
+        print("# %-12s %.2f s, on the disk %.2f s: %.1f times" % (cmd % "D", *took, took[0] / took[1]))
+    took = []
+    for call in (lambda name: os.statvfs(t.dir), lambda name: os.lstat(t.path("d/" + name))):
+        began = time.monotonic()
+        for name in os.listdir(disk):
+            call(name)
+        took.append(time.monotonic() - began)
+    print("# statfs of each %.2f s, lstat of each %.2f s: %.2f times" % (*took, took[1] / took[0]))
+    shutil.rmtree(disk)
+
+
+@case("a long listing leaves nothing behind that could be stale: what another writer changes is seen by the next stat and open")
+def listed(t):
+    for i in range(50):
+        t.put("d%02d" % i)
+    for step in range(3):
+        subprocess.run(["ls", "-lR", t.dir], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(["find", t.dir, "-ls"], stdout=subprocess.DEVNULL, check=True)
+        old = os.stat(t.path("d07"))
+        ok(t.repo.foreign(t.ns, {"d07": b"step %d, longer than it was\n" % (10 ** (step + 1)), "d%02d" % (20 + step): None, "new%d" % step: b"new"}), "moved from outside")
+        st = os.stat(t.path("d07"))
+        eq((st.st_size, st.st_ino != old.st_ino, read(t.path("d07"))), (len(t.repo.show(t.ns, "d07")), True, t.repo.show(t.ns, "d07")))
+        fails(errno.ENOENT, os.stat, t.path("d%02d" % (20 + step)))
+        eq(read(t.path("new%d" % step)), b"new")
+        eq(sorted(os.listdir(t.dir)), t.repo.keys(t.ns))
 
 
 @case("names of 255 bytes, of every byte that git takes; 256 is ENAMETOOLONG")
