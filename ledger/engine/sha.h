@@ -5,6 +5,7 @@
 
 #include "../store.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct sha {
@@ -14,9 +15,13 @@ struct sha {
 
 void sha_init(struct sha *h);
 void sha_update(struct sha *h, const void *data, size_t len);
-/* Two at once, which is faster than one after the other. */
+/* Two at once, which is faster than one after the other where sha_pair_fast(). */
 void sha_update2(struct sha *a, const void *adata, size_t alen, struct sha *b, const void *bdata, size_t blen);
 void sha_final(struct sha *h, struct ledger_oid *out);
+
+/* sha_pair.c: can this processor do two at once?  If so: `blocks` of 64 bytes for either. */
+bool sha_pair_fast(void);
+void sha_pair_blocks(uint32_t ha[5], const unsigned char *pa, uint32_t hb[5], const unsigned char *pb, size_t blocks);
 
 /*
  * The name of an object.  Fast, without the detection of made collisions: for bytes that we built ourselves.  Values
