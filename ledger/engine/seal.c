@@ -92,7 +92,7 @@ static void *make_sums(void *arg)
 			if (block)
 				s->crc = crc_update(s->crc, head, STORED_HEAD);
 			s->crc = crc_update(s->crc, s->p->data + at, room);
-			s->adler = (uint32_t)adler32_z(s->adler, s->p->data + at, room);
+			s->adler = adler_update(s->adler, s->p->data + at, room);
 		}
 	}
 	put_be32(s->tail, s->adler);

@@ -6,7 +6,6 @@
 #include <openssl/sha.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <zlib.h>
 
 _Static_assert(sizeof(struct sha) == sizeof(SHA_CTX), "struct sha stands for SHA_CTX, so that only this file sees it");
 _Static_assert(offsetof(struct sha, num) == offsetof(SHA_CTX, num) && offsetof(struct sha, nl) == offsetof(SHA_CTX, Nl),
@@ -96,9 +95,4 @@ void sha_object(enum store_type type, const void *data, size_t len, struct ledge
 	sha_update(&h, head, (size_t)n + 1);
 	sha_update(&h, data, len);
 	sha_final(&h, out);
-}
-
-uint32_t crc_update(uint32_t crc, const void *data, size_t len)
-{
-	return (uint32_t)crc32_z(crc, data, len);
 }
