@@ -129,4 +129,12 @@ enum proc_held proc_held(const struct proc_held_query *q);
 /* The id of the mount with device `dev` in this process's mount namespace (the first in /proc/self/mountinfo); -1: none. */
 int proc_mount_id(dev_t dev);
 
+/* --- guesses ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * The size of the regular file that the thread's process seems to copy, of which it has written `written` bytes: one that it
+ * has open for reading only, and has read a little further.  0: none is seen.
+ */
+uint64_t proc_source_size(pid_t tid, uint64_t written);
+
 #endif

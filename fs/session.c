@@ -313,6 +313,19 @@ ssize_t session_pread(struct session *s, void *buf, size_t len, uint64_t off)
 	return n;
 }
 
+/* A large file that is copied here: its size is known before its end, so that the ledger can work while it comes in. */
+static void guess_size(struct session *s, pid_t tid)
+{
+	uint64_t have = spool_size(s->bytes), size;
+
+	if (s->guessed || !tid || !s->whole || have <= SPOOL_MEMORY)
+		return;
+	s->guessed = true;
+	size = proc_source_size(tid, have);
+	if (size)
+		spool_expect(s->bytes, size);
+}
+
 static int pwrite_locked(struct session *s, const void *buf, size_t len, uint64_t off)
 {
 	int r;
@@ -341,8 +354,10 @@ int session_pwrite(struct session *s, const void *buf, size_t len, uint64_t off,
 		s->dirty = true;
 		clock_gettime(CLOCK_REALTIME, &s->mtime);
 		s->mtime_set = false;
-		if (!writepage)
+		if (!writepage) {
 			note_writer(s, tid);
+			guess_size(s, tid);
+		}
 	} else if (!s->error) {
 		s->error = r; /* a value with a hole in it must never be saved */
 	}

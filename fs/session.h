@@ -40,6 +40,7 @@ struct session {
 	bool whole;          /* bytes has all; else the base shows through */
 	bool replaces;       /* truncated to nothing before any read: the writer chose to replace (SPEC 5.2) */
 	bool was_read;
+	bool guessed;     /* its size, when it left memory */
 	bool append_only; /* O_APPEND and nothing but appended: `bytes` is the tail */
 
 	/* State; lock. */

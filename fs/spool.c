@@ -133,6 +133,12 @@ int spool_pwrite(struct spool *s, const void *buf, size_t len, uint64_t off)
 	return 0;
 }
 
+void spool_expect(struct spool *s, uint64_t size)
+{
+	if (s->draft)
+		ledger_draft_expect(s->draft, size);
+}
+
 int spool_zero(struct spool *s, uint64_t off, uint64_t len)
 {
 	static const char zeros[65536];

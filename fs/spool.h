@@ -24,6 +24,9 @@ int spool_pwrite(struct spool *s, const void *buf, size_t len, uint64_t off); /*
 int spool_truncate(struct spool *s, uint64_t size);
 int spool_zero(struct spool *s, uint64_t off, uint64_t len); /* inside the size */
 
+/* It will probably get `size` bytes by appending; what is in memory does not care. */
+void spool_expect(struct spool *s, uint64_t size);
+
 /* Replaces the content by the value's. */
 int spool_load(struct spool *s, const struct ledger_value *v);
 

@@ -87,6 +87,12 @@ int ledger_draft_truncate(struct ledger_draft *d, uint64_t size)
 	return rc;
 }
 
+void ledger_draft_expect(struct ledger_draft *d, uint64_t size)
+{
+	if (!d->sealed && size <= d->l->value_limit)
+		store_draft_expect(d->d, size);
+}
+
 static int small_value(struct ledger_draft *d, size_t size, struct ledger_value **out)
 {
 	char *data = malloc(size + 1);

@@ -77,6 +77,12 @@ int store_draft_pwrite(struct store_draft *d, const void *buf, size_t len, uint6
 int store_draft_truncate(struct store_draft *d, uint64_t size);
 
 /*
+ * It will have `size` bytes, written one after the other, as far as the caller can tell: its sums are made while it is
+ * written, and are thrown away if that was wrong.  What fails is only slower.
+ */
+void store_draft_expect(struct store_draft *d, uint64_t size);
+
+/*
  * Ends the pack around the bytes and computes the value's name, without detection of made collisions: what that costs is
  * said in seal.c.  Nobody may change a sealed draft but after store_draft_open_again().
  */

@@ -178,6 +178,8 @@ uint64_t ledger_draft_size(const struct ledger_draft *d);
 ssize_t ledger_draft_pread(const struct ledger_draft *d, void *buf, size_t len, uint64_t off);
 int ledger_draft_pwrite(struct ledger_draft *d, const void *buf, size_t len, uint64_t off); /* a gap reads as zeros */
 int ledger_draft_truncate(struct ledger_draft *d, uint64_t size);
+/* It will probably be `size` bytes, written in order: the work of ledger_draft_value() is then done while it is written. */
+void ledger_draft_expect(struct ledger_draft *d, uint64_t size);
 /*
  * All of it as a value; reads it once for its name.  The draft stays usable: the next change goes to a copy if the value is
  * still there.

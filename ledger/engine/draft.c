@@ -88,6 +88,7 @@ void store_draft_unref(struct store_draft *d)
 {
 	if (!d || atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	follow_cancel(d);
 	io_close(d->fd);
 	free(d);
 }
@@ -122,6 +123,8 @@ int store_draft_pwrite(struct store_draft *d, const void *buf, size_t len, uint6
 	size_t done;
 	int n;
 
+	if (off != d->size)
+		follow_cancel(d);
 	for (int i = 0; i < STORED_VEC / 2; i++)
 		stored_head(heads + i * (int)STORED_HEAD, STORED_BLOCK, false);
 	while (len > 0) {
@@ -135,11 +138,13 @@ int store_draft_pwrite(struct store_draft *d, const void *buf, size_t len, uint6
 			d->size = off;
 	}
 	start_writing(d, START);
+	follow_wrote(d, d->size);
 	return 0;
 }
 
 int store_draft_truncate(struct store_draft *d, uint64_t size)
 {
+	follow_cancel(d);
 	if (io_ftruncate(d->fd, (off_t)stored_pos(DRAFT_AT, size)) < 0)
 		return fail("a large value");
 	d->size = size;

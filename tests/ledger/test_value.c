@@ -173,6 +173,62 @@ static void draft_in_any_order(void **state)
 	free(first);
 }
 
+/* A guess of the size changes nothing, right or wrong. */
+static void guessed_sizes(void **state)
+{
+	enum { LEN = (12 << 20) + 777 };
+	static const uint64_t guesses[] = {LEN, LEN + 1, LEN - 1, 5 << 20, 400 << 10, 1ull << 39};
+	struct fixture *f = *state;
+	char *data = bytes_of(LEN), want[41];
+
+	snprintf(want, sizeof(want), "%s", git_name(f, data, LEN));
+	for (size_t i = 0; i < sizeof(guesses) / sizeof(*guesses); i++) {
+		for (int back = 0; back < 3; back++) {
+			struct ledger_draft *d;
+			struct ledger_value *v;
+			struct ledger_result res;
+
+			assert_ok(ledger_draft_new(f->l, &d));
+			for (size_t at = 0; at < LEN; at += 100000) {
+				if (at == 300000)
+					ledger_draft_expect(d, guesses[i]);
+				if (at == 11 * 1000000 && back == 1)
+					assert_ok(ledger_draft_pwrite(d, data + 1000, 5, 1000));
+				if (at == 5 * 1000000 && back == 2)
+					assert_ok(ledger_draft_pwrite(d, "x", 1, 4999999));
+				assert_ok(ledger_draft_pwrite(d, data + at, LEN - at < 100000 ? LEN - at : 100000, at));
+			}
+			if (back == 2)
+				assert_ok(ledger_draft_pwrite(d, data + 4999999, 1, 4999999));
+			assert_ok(ledger_draft_value(d, &v));
+			assert_string_equal(hex_of(ledger_value_oid(v)), want);
+			ledger_draft_free(d);
+			commit_value(f, v, &res);
+			ledger_value_unref(v);
+		}
+	}
+	git(f, "fsck --full --strict");
+	free(data);
+}
+
+/* What is never ended leaves no thread behind. */
+static void guessed_and_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger_draft *d;
+	char *data = bytes_of(3 << 20);
+
+	for (int i = 0; i < 4; i++) {
+		assert_ok(ledger_draft_new(f->l, &d));
+		ledger_draft_expect(d, 6 << 20);
+		assert_ok(ledger_draft_pwrite(d, data, 3 << 20, 0));
+		if (i % 2)
+			assert_ok(ledger_draft_truncate(d, 10));
+		ledger_draft_free(d);
+	}
+	free(data);
+}
+
 static size_t packs(struct fixture *f)
 {
 	return (size_t)atoi(git(f, "count-objects -v | sed -n 's/^packs: //p'"));
@@ -251,8 +307,9 @@ static void not_a_blob(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test(in_memory), test(from_drafts), test(draft_in_any_order), test(refused_is_not_shown),
-		test(limit),     test(not_a_blob),
+		test(in_memory),     test(from_drafts),         test(draft_in_any_order),
+		test(guessed_sizes), test(guessed_and_dropped), test(refused_is_not_shown),
+		test(limit),         test(not_a_blob),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
