@@ -137,6 +137,8 @@ static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 		"git", "--git-dir", s->gitdir, "pack-objects", "--stdin-packs", "-q", "--threads=1", "--delta-base-offset",
 		base,  NULL};
 	posix_spawn_file_actions_t fa;
+	posix_spawnattr_t attr;
+	sigset_t none, pipe_only;
 	char objects[PATH_MAX + 40], alternates[PATH_MAX + 60];
 	int a[2] = {-1, -1}, b[2] = {-1, -1};
 	char **env = clean_env(objects, alternates);
@@ -150,8 +152,17 @@ static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 		posix_spawn_file_actions_adddup2(&fa, a[0], 0);
 		posix_spawn_file_actions_adddup2(&fa, b[1], 1);
 		posix_spawn_file_actions_addopen(&fa, 2, "/dev/null", O_WRONLY, 0);
-		if (posix_spawnp(&pid, "git", &fa, NULL, (char *const *)argv, env) != 0)
+		/* A daemon blocks the signals that end it, and a git that inherits that would not end for keeper_stop(). */
+		sigemptyset(&none);
+		sigemptyset(&pipe_only);
+		sigaddset(&pipe_only, SIGPIPE);
+		posix_spawnattr_init(&attr);
+		posix_spawnattr_setsigmask(&attr, &none);
+		posix_spawnattr_setsigdefault(&attr, &pipe_only);
+		posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+		if (posix_spawnp(&pid, "git", &fa, &attr, (char *const *)argv, env) != 0)
 			pid = -1;
+		posix_spawnattr_destroy(&attr);
 		posix_spawn_file_actions_destroy(&fa);
 	}
 	if (pid > 0)
@@ -161,6 +172,10 @@ static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 		close(a[0]);
 	if (b[1] >= 0)
 		close(b[1]);
+	if (pid < 0 && a[1] >= 0)
+		close(a[1]);
+	if (pid < 0 && b[0] >= 0)
+		close(b[0]);
 	*in = a[1];
 	*out = b[0];
 	return pid;
