@@ -306,6 +306,39 @@ int io_sync_names(int dirfd, const char *path)
 	return r < 0 ? ledger_fail(LEDGER_EDEAD, "%s: fsync: %s", path, strerror(err)) : 0;
 }
 
+int io_read_file(int dirfd, const char *path, void **out, size_t *len)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC), err = 0;
+	struct stat st;
+	char *data = NULL;
+	size_t have = 0;
+
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) < 0)
+		err = errno;
+	else if (!(data = io_malloc((size_t)st.st_size + 1)))
+		err = ENOMEM;
+	while (!err && have < (size_t)st.st_size) {
+		ssize_t n = pread(fd, data + have, (size_t)st.st_size - have, (off_t)have);
+
+		if (n > 0)
+			have += (size_t)n;
+		else if (n == 0 || errno != EINTR)
+			err = n ? errno : EIO;
+	}
+	close(fd);
+	if (err) {
+		free(data);
+		errno = err;
+		return -1;
+	}
+	data[have] = 0;
+	*out = data;
+	*len = have;
+	return 0;
+}
+
 int io_code(int err)
 {
 	switch (err) {

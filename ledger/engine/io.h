@@ -92,6 +92,9 @@ int io_write_file(int dirfd, const char *path, const void *buf, size_t len, mode
  */
 int io_sync_names(int dirfd, const char *path);
 
+/* All of a file, for the caller to free, with a NUL behind it; ENOENT, EIO when it gets shorter meanwhile, ENOMEM. */
+int io_read_file(int dirfd, const char *path, void **data, size_t *len);
+
 /* The ledger's code for an errno of the disk. */
 int io_code(int err);
 

@@ -323,27 +323,16 @@ static int load_seg(struct journal_image *im, int dirfd, const char *dir, const 
 {
 	unsigned char *data;
 	char path[48];
-	struct stat st;
-	size_t len = 0;
-	int fd, i = im->n;
+	void *file;
+	size_t len;
+	int i = im->n;
 
 	seg_path(path, dir, name);
-	fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : ledger_fail(LEDGER_EIO, "%s: %s", path, strerror(errno));
-	data = fstat(fd, &st) == 0 ? io_malloc((size_t)st.st_size + 1) : NULL;
-	while (data && len < (size_t)st.st_size) {
-		ssize_t n = pread(fd, data + len, (size_t)st.st_size - len, (off_t)len);
-
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	close(fd);
-	if (!data || len < (size_t)st.st_size) {
-		free(data);
-		return ledger_fail(LEDGER_EIO, "%s: cannot be read", path);
-	}
+	if (io_read_file(dirfd, path, &file, &len) < 0)
+		return errno == ENOENT
+			       ? 0
+			       : ledger_fail(errno == ENOMEM ? LEDGER_ENOMEM : LEDGER_EIO, "%s: %s", path, strerror(errno));
+	data = file;
 	if (len < SEG_HEAD || memcmp(data, SEG_MAGIC, 8) != 0 || get_le32(data + 8) != JOURNAL_VERSION) {
 		free(data);
 		return ledger_fail(LEDGER_EREPO, "%s: a journal of a format that this program does not know", path);

@@ -91,29 +91,15 @@ int refmove_sync(int dirfd, const char *name)
 /* packed-refs without the ref, at `tmp`; ENOTFOUND when it has none. */
 static int rewrite_packed(int dirfd, const char *tmp, const char *name, bool sync)
 {
-	struct stat st;
 	char *data, *in, *out, *end;
-	size_t nlen = strlen(name), len = 0;
-	int fd, r = LEDGER_ENOTFOUND;
+	size_t nlen = strlen(name), len;
+	int r = LEDGER_ENOTFOUND;
+	void *file;
 	bool skip = false;
 
-	fd = openat(dirfd, "packed-refs", O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (io_read_file(dirfd, "packed-refs", &file, &len) < 0)
 		return errno == ENOENT ? LEDGER_ENOTFOUND : ledger_fail(io_code(errno), "packed-refs: %s", strerror(errno));
-	data = fstat(fd, &st) == 0 ? io_malloc((size_t)st.st_size + 1) : NULL;
-	while (data && len < (size_t)st.st_size) {
-		ssize_t n = pread(fd, data + len, (size_t)st.st_size - len, (off_t)len);
-
-		if (n <= 0)
-			break;
-		len += (size_t)n;
-	}
-	close(fd);
-	if (!data || len < (size_t)st.st_size) {
-		r = data ? ledger_fail(LEDGER_EIO, "packed-refs: cannot be read") : LEDGER_ENOMEM;
-		free(data);
-		return r;
-	}
+	data = file;
 	end = data + len;
 	for (in = out = data; in < end;) {
 		char *nl = memchr(in, '\n', (size_t)(end - in));
