@@ -57,6 +57,11 @@ class Mount:
         with open("/proc/%d/status" % self.pid) as f:
             return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS"))
 
+    def peak(self):
+        """Bytes of memory that it had at most."""
+        with open("/proc/%d/status" % self.pid) as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM"))
+
     def end(self):
         subprocess.run(["fusermount3", "-u", self.dir], check=False)
         wait_gone(self.pid)

@@ -103,13 +103,37 @@ def disk_use(repo):
     return size, files
 
 
-def copy_speed(path, megabytes):
-    """MB/s of writing that much and fsync, as `cp` and `sync FILE` do."""
-    chunk = os.urandom(1 << 20)
+def large_source(path, megabytes, kind):
+    """A file to copy: random bytes, or a log's text."""
+    with open(path, "wb") as f:
+        if kind == "random":
+            for _ in range(megabytes):
+                f.write(os.urandom(1 << 20))
+        else:
+            n = 0
+            while f.tell() < megabytes << 20:
+                f.write(b"".join(b"line %d of a log, user=alice action=login status=ok\n" % i for i in range(n, n + 10000)))
+                n += 10000
+            f.truncate(megabytes << 20)
+        os.fsync(f.fileno())
+
+
+def make_new(path):
+    """Another content than before, so that no round finds the last one's object."""
+    with open(path, "r+b") as f:
+        f.write(os.urandom(16))
+        os.fsync(f.fileno())
+
+
+def copy_speed(source, path):
+    """MB/s of `cp` and `sync FILE`: when they have ended it is on the disk."""
     t = time.perf_counter()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    for i in range(megabytes):
-        os.write(fd, chunk[i:] + chunk[:i])
-    os.fsync(fd)
-    os.close(fd)
-    return megabytes / (time.perf_counter() - t)
+    subprocess.run(["cp", source, path], check=True)
+    subprocess.run(["sync", path], check=True)
+    return (os.path.getsize(source) >> 20) / (time.perf_counter() - t)
+
+
+def read_speed(path):
+    t = time.perf_counter()
+    subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)
+    return (os.path.getsize(path) >> 20) / (time.perf_counter() - t)
