@@ -140,5 +140,8 @@ int cmd_list(struct kv *kv, int argc, char **argv)
 	if (status)
 		return status;
 	l.columns = columns || (kv->tty && !kv->nul);
+	/* Where the history is not all there to read, some times are those of the tip. */
+	if (l.columns && !kv->json)
+		ledger_times_settle(kv->ledger, kv->ns);
 	return list_prefix(&l, prefix);
 }

@@ -38,7 +38,7 @@ static void log_line(void *arg, const char *line)
 
 int kv_open(struct kv *kv, bool readonly)
 {
-	struct ledger_options o = {.readonly = readonly, .log = log_line};
+	struct ledger_options o = {.readonly = readonly, .keep_times = true, .log = log_line};
 	int status = kv_discover(kv), rc;
 	char *found;
 

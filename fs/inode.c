@@ -334,8 +334,8 @@ static int dir_stat(struct fs *fs, struct inode *i, struct stat *st)
 {
 	struct ledger_tip tip;
 	struct ledger_entry e = {.kind = LEDGER_DIR};
-	struct timespec t;
 	char *ns = NULL, *path = NULL;
+	bool guess;
 	int r;
 
 	st->st_nlink = 1; /* "not told", as btrfs has it: nobody is to conclude from it how many directories are in it */
@@ -354,7 +354,7 @@ static int dir_stat(struct fs *fs, struct inode *i, struct stat *st)
 	if (!r)
 		r = ledger_lookup(fs->ledger, &tip.tree, path, &e);
 	if (!r)
-		st->st_mtim = times_get(fs, ns, path, &e.oid, &t) ? t : tip.time;
+		st->st_mtim = key_time(fs, ns, path, &tip, &e.oid, &guess);
 	free(ns);
 	free(path);
 	/* A directory that is gone has nothing to tell, but is still somebody's working directory. */

@@ -457,6 +457,15 @@ int timekeeper_ask(struct ledger *l, const char *ns, const struct ledger_tip *ti
 	return r > 0;
 }
 
+/* Mostly it is the next one, which is seen at once. */
+static bool is_news(struct ledger *l, const struct kept *x, const struct ledger_oid *commit)
+{
+	struct tip_info info;
+
+	return !tip_peek(l, commit, &info) &&
+	       (ledger_oid_eq(&info.parent, &x->index.commit) || !timeindex_knows(&x->index, commit));
+}
+
 bool timekeeper_saw(struct ledger *l, const char *ns, const struct ledger_oid *commit)
 {
 	const struct time_budget b = {.commits = SAW_COMMITS, .bytes = ASK_BYTES};
@@ -470,7 +479,7 @@ bool timekeeper_saw(struct ledger *l, const char *ns, const struct ledger_oid *c
 	if (!pthread_mutex_trylock(&x->lock)) {
 		ready = x->state == READY;
 		due = x->state == FRESH && ++x->seen == SAW_BEGINS;
-		if (ready && !timeindex_knows(&x->index, commit)) {
+		if (ready && is_news(l, x, commit)) {
 			rc = timeindex_advance(&x->index, l, commit, &b);
 			x->own = true;
 			count_memory(l->timekeeper, x);

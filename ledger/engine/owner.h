@@ -6,6 +6,7 @@
  *   kv/lock	     flock()ed while an owner begins and while the dead are recovered
  *   kv/tips	     shared by the owners at work: refs' values that are known to be durable (tips.c)
  *   kv/upkeep	     flock()ed by the one that repacks
+ *   kv/times/	     when keys last changed: a cache (../timefile.h), none of the engine's business
  *   kv/<id>/	     one process's: flock()ed as long as it lives, so the lock dies with it
  *   kv/<id>/lock	     the marker: REF.lock files of the owner are hard links to it, so they are never without their
  *		     line, which tells whose they are

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -544,13 +545,68 @@ static void unasked(void **state)
 	ledger_free(l);
 }
 
+/* --- many at once --------------------------------------------------------------------------------------------------- */
+
+enum { THREADS = 4, SAVES = 400 };
+
+struct worker {
+	struct ledger *l;
+	int n, bad;
+};
+
+/* A state that was current a moment ago has its times to the nanosecond, whatever others committed since. */
+static void *save_and_ask(void *arg)
+{
+	struct worker *w = arg;
+	char path[32], text[16];
+
+	for (int i = 0; i < SAVES; i++) {
+		struct ledger_result res;
+		struct timespec t;
+		bool guess;
+
+		snprintf(path, sizeof(path), "t/%d", (w->n + i) % THREADS);
+		snprintf(text, sizeof(text), "%d %d", w->n, i);
+		if (set(w->l, path, text, &res) || !res.changed ||
+		    ledger_key_time(w->l, "app", &res.tip, path, &t, &guess) || guess || t.tv_sec != res.tip.time.tv_sec ||
+		    t.tv_nsec != res.tip.time.tv_nsec)
+			w->bad++;
+	}
+	return NULL;
+}
+
+static void threads(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t id[THREADS];
+	struct worker w[THREADS];
+	bool guess;
+
+	foreign(f, 0, 1500, "");
+	assert_ok(ledger_times_settle(f->l, "app"));
+	for (int i = 0; i < THREADS; i++) {
+		w[i] = (struct worker){.l = f->l, .n = i};
+		assert_int_equal(pthread_create(&id[i], NULL, save_and_ask, &w[i]), 0);
+	}
+	for (int i = 0; i < 50; i++) {
+		assert_int_equal(ask(f->l, "cold/3/k3", &guess).tv_sec, 100000000);
+		assert_false(guess);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(id[i], NULL);
+		assert_int_equal(w[i].bad, 0);
+	}
+	compare_with_git(f, f->l);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(table), test(long_history), test(rewritten), test(there_and_back), test(every_change),
-		test(bad_file),          test(foreign_file), test(writers),   test(renamed),        test(unasked)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(table), test(long_history), test(rewritten),
+					   test(there_and_back),    test(every_change), test(bad_file),
+					   test(foreign_file),      test(writers),      test(renamed),
+					   test(unasked),           test(threads)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
