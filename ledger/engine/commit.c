@@ -249,7 +249,7 @@ static int commit_direct(struct store_group *g)
 {
 	struct store *s = g->s;
 	struct gen *fresh;
-	char tmp[64];
+	char tmp[64], name[41] = "";
 	int r = 0;
 
 	fresh = gen_new();
@@ -258,6 +258,10 @@ static int commit_direct(struct store_group *g)
 	if (g->pack.n) {
 		store_tmp(s, tmp, "d", 0);
 		r = pack_finish(&g->pack);
+		if (!r) {
+			pack_name(name, &g->pack.trailer);
+			r = keep_begin(s, s->owner.dir, name);
+		}
 		if (!r)
 			r = pack_write(&g->pack, s->dirfd, NULL, tmp, !s->nosync, NULL);
 	}
@@ -267,6 +271,8 @@ static int commit_direct(struct store_group *g)
 		r = lock_all(g);
 	if (!r)
 		r = place_all(g, !s->nosync);
+	if (*name)
+		keep_end(s, name);
 	pthread_mutex_lock(&s->mu);
 	if (!r) {
 		moves_done(g, false);

@@ -276,6 +276,11 @@ int odb_read_header(struct store *s, size_t *len, git_object_t *type, const stru
 bool odb_exists(struct store *s, const struct ledger_oid *oid);
 int odb_refresh(struct store *s);
 
+/* keep.c: a pack that is for good, from before it is shown until its ref has moved. */
+int keep_begin(struct store *s, const char *owner_dir, const char *pack); /* `pack`: as pack_name() makes it */
+void keep_end(struct store *s, const char *pack);
+void keep_sweep(struct store *s, const char *owner_dir); /* those of a dead owner */
+
 /* bigread.c */
 /* A blob that some pack holds whole, streamed.  ENOTFOUND: not so; then the odb is to be asked. */
 int bigread_to(struct store *s, const struct ledger_oid *oid, int fd);

@@ -76,7 +76,7 @@ static int write_pack(struct recovery *rc)
 {
 	struct store *s = rc->s;
 	struct pack p;
-	char tmp[64];
+	char tmp[64], name[41];
 	int r = 0;
 
 	if (!rc->gen->n)
@@ -88,6 +88,10 @@ static int write_pack(struct recovery *rc)
 	if (!r)
 		r = pack_finish(&p);
 	snprintf(tmp, sizeof(tmp), "%s/recovered", rc->dead[0].owner.dir);
+	if (!r) {
+		pack_name(name, &p.trailer);
+		r = keep_begin(s, rc->dead[0].owner.dir, name); /* tidy() ends it */
+	}
 	if (!r)
 		r = pack_write(&p, s->dirfd, NULL, tmp, !s->nosync, NULL);
 	pack_release(&p);
@@ -127,6 +131,7 @@ static int tidy(struct store *s, struct dead *d)
 	io_rmdir(s->dirfd, sub);
 	snprintf(sub, sizeof(sub), "%s/objects", d->owner.dir);
 	io_rmdir(s->dirfd, sub);
+	keep_sweep(s, d->owner.dir);
 	snprintf(prefix, sizeof(prefix), "pack-6b76%s", d->owner.dir + 3);
 	r = store_clear_dir(s, PACK_DIR, prefix);
 	if (!r)

@@ -5,8 +5,10 @@
  * LEDGERFS_FOREIGN_S: seconds of each part (default 5).
  */
 #include "../ledger/helper.h"
+#include "engine/io.h"
 
 #include <dirent.h>
+#include <glob.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -364,6 +366,67 @@ static void packs_of_another(void **state)
 	assert_true(most - fds < 1000);
 }
 
+static struct fixture *repack_of; /* NULL: not now */
+
+/* A whole repack between the pack of a commit and its ref. */
+static int repack_before_lock(void *arg, struct io_call *c)
+{
+	const char *path = c->op == IO_LINK ? c->to : c->path;
+	struct fixture *f = repack_of;
+
+	(void)arg;
+	if (f && (c->op == IO_LINK || c->op == IO_OPEN) && path && strcmp(path, "refs/kv/app.lock") == 0) {
+		repack_of = NULL;
+		git(f, "repack -a -d -q");
+	}
+	return 0;
+}
+
+static void nothing_after(void *arg, const struct io_call *c, int ret)
+{
+	(void)arg;
+	(void)c;
+	(void)ret;
+}
+
+/*
+ * A repack that sees the pack of a commit, but not yet its ref, takes the pack for garbage.  `before`: so many commits of
+ * the same process come first.
+ */
+static void repack_before_the_move(struct fixture *f, int before)
+{
+	static const struct io_hook hook = {repack_before_lock, nothing_after, NULL};
+	char text[16], keeps[400];
+	glob_t found;
+
+	ledger_free(f->l);
+	io_hook_set(&hook);
+	assert_ok(ledger_open(&f->l, f->repo, NULL));
+	for (int i = 0; i < before; i++) {
+		snprintf(text, sizeof(text), "%d", i);
+		assert_ok(set(f->l, "k", text, NULL));
+	}
+	repack_of = f;
+	assert_ok(set(f->l, "k", "while a repack runs", NULL));
+	assert_null(repack_of);
+	ledger_free(f->l); /* the fixture's fsck looks for what is lost */
+	f->l = NULL;
+	io_hook_set(NULL);
+	assert_string_equal(git(f, "cat-file -p refs/kv/app:k"), "while a repack runs");
+	snprintf(keeps, sizeof(keeps), "%s/objects/pack/*.keep", f->repo);
+	assert_int_equal(glob(keeps, 0, NULL, &found), GLOB_NOMATCH);
+}
+
+static void repack_before_a_direct_move(void **state)
+{
+	repack_before_the_move(*state, 1);
+}
+
+static void repack_before_a_journalled_move(void **state)
+{
+	repack_before_the_move(*state, 200);
+}
+
 struct renamer {
 	char dir[400], at[64];
 	atomic_bool stop;
@@ -443,6 +506,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(maintenance_async, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(two_owners, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(files_are_bounded, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(repack_before_a_direct_move, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(repack_before_a_journalled_move, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(packs_of_another, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(packs_that_move, fixture_setup_synced, fixture_teardown),
 	};
