@@ -104,6 +104,8 @@ static int write_checkpoint(struct store *s, struct gen *g, bool fast)
 		r = check_staged(s, g);
 	if (!r && !s->nosync)
 		r = sync_refs(s, g);
+	if (!r)
+		keep_end_gen(s, g);
 	return r;
 }
 
@@ -302,7 +304,7 @@ int checkpoint_all(struct store *s)
 	for (int i = 0; i < 2 && !r; i++) {
 		struct gen *g = i ? s->cur : s->frozen;
 
-		if (g && (g->n || g->nrefs || g->nstaged))
+		if (g && (g->n || g->nrefs || g->nstaged || g->nkept))
 			r = write_checkpoint(s, g, false);
 		if (g && !r)
 			retire(s, g);

@@ -248,7 +248,7 @@ static void prune_deleted(struct store_group *g)
 static int commit_direct(struct store_group *g)
 {
 	struct store *s = g->s;
-	struct gen *fresh;
+	struct gen *fresh, *done = NULL;
 	char tmp[64], name[41] = "";
 	int r = 0;
 
@@ -277,7 +277,7 @@ static int commit_direct(struct store_group *g)
 	if (!r) {
 		moves_done(g, false);
 		/* All of it is on the disk: nothing to remember. */
-		gen_unref(s->cur);
+		done = s->cur;
 		s->cur = fresh;
 		fresh = NULL;
 		if (++s->direct_groups >= DIRECT_GROUPS && s->journal_state == JOURNAL_NONE) {
@@ -286,6 +286,9 @@ static int commit_direct(struct store_group *g)
 		}
 	}
 	pthread_mutex_unlock(&s->mu);
+	if (done)
+		keep_end_gen(s, done);
+	gen_unref(done);
 	gen_unref(fresh);
 	return r;
 }

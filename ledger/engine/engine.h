@@ -279,6 +279,9 @@ int odb_refresh(struct store *s);
 /* keep.c: a pack that is for good, from before it is shown until its ref has moved. */
 int keep_begin(struct store *s, const char *owner_dir, const char *pack); /* `pack`: as pack_name() makes it */
 void keep_end(struct store *s, const char *pack);
+/* The same, to be ended with the generation of the group that is being made. */
+int keep_in_gen(struct store *s, const char *pack);
+void keep_end_gen(struct store *s, const struct gen *g);
 void keep_sweep(struct store *s, const char *owner_dir); /* those of a dead owner */
 
 /* bigread.c */

@@ -54,6 +54,7 @@ void gen_unref(struct gen *g)
 	free(g->refnames);
 	free(g->small);
 	free(g->staged);
+	free(g->kept);
 	free(g);
 }
 

@@ -53,6 +53,8 @@ struct gen {
 	size_t nsmall, smallcap;
 	struct ledger_value **staged; /* values in packs of their own, one reference each */
 	size_t nstaged, stagedcap;
+	char (*kept)[41]; /* packs that have a .keep until its refs have moved (keep.c) */
+	size_t nkept, keptcap;
 	size_t published; /* list[0..published) is in small packs */
 	size_t shown;     /* list[0..shown): and the refs have moved */
 	uint64_t born;    /* milliseconds, of its first group */

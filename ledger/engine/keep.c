@@ -44,6 +44,27 @@ void keep_end(struct store *s, const char *pack)
 	io_unlink(s->dirfd, path);
 }
 
+int keep_in_gen(struct store *s, const char *pack)
+{
+	struct gen *g;
+	int r = 0;
+
+	pthread_mutex_lock(&s->mu);
+	g = s->cur;
+	if (io_grow((void **)&g->kept, &g->keptcap, g->nkept + 1, sizeof(*g->kept)))
+		memcpy(g->kept[g->nkept++], pack, sizeof(*g->kept));
+	else
+		r = LEDGER_ENOMEM;
+	pthread_mutex_unlock(&s->mu);
+	return r ? r : keep_begin(s, s->owner.dir, pack);
+}
+
+void keep_end_gen(struct store *s, const struct gen *g)
+{
+	for (size_t i = 0; i < g->nkept; i++)
+		keep_end(s, g->kept[i]);
+}
+
 static bool says(int dirfd, const char *path, const char *line)
 {
 	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);

@@ -249,7 +249,9 @@ int stage_commit(struct store *s, struct ledger_value *v)
 	t = find(s, ledger_value_oid(v));
 	pthread_mutex_unlock(&s->stage_mu);
 	if (!t->placed) {
-		r = place(s, t);
+		r = keep_in_gen(s, t->pack);
+		if (!r)
+			r = place(s, t);
 		t->placed = !r;
 	}
 	store_unstage(s, v);

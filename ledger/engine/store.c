@@ -252,8 +252,10 @@ static void disown(struct store *s)
 		held_settle(s, s->held);
 	}
 	journal_close(&s->journal);
-	if (clean)
+	if (clean) {
+		keep_end_gen(s, s->cur); /* of a last group that failed */
 		journal_remove(s->dirfd, s->owner.dir);
+	}
 	/* Many processes of few commits each leave many packs. */
 	if (!s->no_upkeep && !s->dead && s->journal_state != JOURNAL_READY && s->direct_groups)
 		upkeep_run(s, UPKEEP_MANY);

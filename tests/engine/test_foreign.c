@@ -391,13 +391,17 @@ static void nothing_after(void *arg, const struct io_call *c, int ret)
 
 /*
  * A repack that sees the pack of a commit, but not yet its ref, takes the pack for garbage.  `before`: so many commits of
- * the same process come first.
+ * the same process come first; `size` of the value.
  */
-static void repack_before_the_move(struct fixture *f, int before)
+static void repack_before_the_move(struct fixture *f, int before, size_t size)
 {
 	static const struct io_hook hook = {repack_before_lock, nothing_after, NULL};
-	char text[16], keeps[400];
+	char text[16], keeps[400], *value = malloc(size + 1);
 	glob_t found;
+
+	assert_non_null(value);
+	memset(value, 'x', size);
+	value[size] = 0;
 
 	ledger_free(f->l);
 	io_hook_set(&hook);
@@ -407,24 +411,36 @@ static void repack_before_the_move(struct fixture *f, int before)
 		assert_ok(set(f->l, "k", text, NULL));
 	}
 	repack_of = f;
-	assert_ok(set(f->l, "k", "while a repack runs", NULL));
+	assert_ok(set(f->l, "k", value, NULL));
 	assert_null(repack_of);
 	ledger_free(f->l); /* the fixture's fsck looks for what is lost */
 	f->l = NULL;
 	io_hook_set(NULL);
-	assert_string_equal(git(f, "cat-file -p refs/kv/app:k"), "while a repack runs");
+	free(value);
+	snprintf(text, sizeof(text), "%zu", size);
+	assert_string_equal(git(f, "cat-file -s refs/kv/app:k"), text);
 	snprintf(keeps, sizeof(keeps), "%s/objects/pack/*.keep", f->repo);
 	assert_int_equal(glob(keeps, 0, NULL, &found), GLOB_NOMATCH);
 }
 
 static void repack_before_a_direct_move(void **state)
 {
-	repack_before_the_move(*state, 1);
+	repack_before_the_move(*state, 1, 10);
 }
 
 static void repack_before_a_journalled_move(void **state)
 {
-	repack_before_the_move(*state, 200);
+	repack_before_the_move(*state, 200, 10);
+}
+
+static void repack_before_a_large_one_s_move(void **state)
+{
+	repack_before_the_move(*state, 1, 9 << 20);
+}
+
+static void repack_before_a_large_one_s_journalled_move(void **state)
+{
+	repack_before_the_move(*state, 200, 9 << 20);
 }
 
 struct renamer {
@@ -508,6 +524,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(files_are_bounded, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(repack_before_a_direct_move, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(repack_before_a_journalled_move, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(repack_before_a_large_one_s_move, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(repack_before_a_large_one_s_journalled_move, fixture_setup_synced,
+						fixture_teardown),
 		cmocka_unit_test_setup_teardown(packs_of_another, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(packs_that_move, fixture_setup_synced, fixture_teardown),
 	};
