@@ -76,6 +76,8 @@ void store_group_abort(struct store_group *g)
 	struct store *s = g->s;
 
 	pthread_mutex_lock(&s->mu);
+	if (g->failed == LEDGER_EDEAD) /* a large value's sync */
+		store_die(s, ledger_errmsg());
 	forget(g);
 	finish(g);
 	pthread_mutex_unlock(&s->mu);
