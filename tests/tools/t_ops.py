@@ -400,7 +400,7 @@ def ratios(t, n):
     took = []
     for call in (lambda name: os.statvfs(t.dir), lambda name: os.lstat(t.path("d/" + name))):
         began = time.monotonic()
-        for name in os.listdir(disk):
+        for name in os.listdir(t.path("d")):
             call(name)
         took.append(time.monotonic() - began)
     print("# statfs of each %.2f s, lstat of each %.2f s: %.2f times" % (*took, took[1] / took[0]))
