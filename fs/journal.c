@@ -7,12 +7,22 @@
 
 static const char suffix[] = "-journal";
 
+static bool is_scratch(struct fs *fs, const struct local *l)
+{
+	bool yes;
+
+	pthread_mutex_lock(&fs->lock);
+	yes = l->type == LOCAL_SCRATCH;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
 /* The name of the database whose journal it is, or false.  free() both. */
 static bool database_of(struct fs *fs, struct local *l, char **ns, char **path)
 {
 	size_t n, end = sizeof(suffix) - 1;
 
-	if (l->type != LOCAL_SCRATCH || place_name(fs, l->place, ns, path))
+	if (!is_scratch(fs, l) || place_name(fs, l->place, ns, path))
 		return false;
 	n = strlen(*path);
 	if (*ns && n > end && strcmp(*path + n - end, suffix) == 0) {
