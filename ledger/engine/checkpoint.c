@@ -244,6 +244,10 @@ static void *keeper_main(void *arg)
 				continue;
 			}
 		}
+		/* All that is due before the next cut: under load there is always a next one. */
+		do
+			at = run_retired(s);
+		while (at && at <= store_now() && !s->stop);
 		if (!s->group_active && store_cut_due(s, store_now())) {
 			store_cut(s);
 			if (!s->frozen)
@@ -256,7 +260,7 @@ static void *keeper_main(void *arg)
 			upkeep_run(s, 0);
 			pthread_mutex_lock(&s->mu);
 		}
-		at = next_look(s, run_retired(s));
+		at = next_look(s, at);
 		tidy = upkeep_tidy(s, false);
 		if (tidy && (!at || tidy < at))
 			at = tidy;

@@ -366,7 +366,7 @@ static void packs_of_another(void **state)
 	assert_true(most - fds < 1000);
 }
 
-static struct fixture *repack_of; /* NULL: not now */
+static _Atomic(struct fixture *) repack_of; /* NULL: not now */
 
 /* A whole repack between the pack of a commit and its ref. */
 static int repack_before_lock(void *arg, struct io_call *c)
@@ -412,7 +412,7 @@ static void repack_before_the_move(struct fixture *f, int before, size_t size)
 	}
 	repack_of = f;
 	assert_ok(set(f->l, "k", value, NULL));
-	assert_null(repack_of);
+	assert_null(atomic_load(&repack_of));
 	ledger_free(f->l); /* the fixture's fsck looks for what is lost */
 	f->l = NULL;
 	io_hook_set(NULL);
