@@ -49,6 +49,16 @@ static int key_partner(const struct racer *r, unsigned key)
 	return other < r->keys ? (int)other : -1;
 }
 
+/* Was our last write refused because others held git's lock of the ref for too long?  That says nothing of the key. */
+static bool locked_out(void)
+{
+	char status[1024];
+	ssize_t n = getxattr(".", "user.kv.status", status, sizeof status - 1);
+
+	status[n > 0 ? n : 0] = 0;
+	return strncmp(status, "result=locked\n", 14) == 0;
+}
+
 /* Ends the operation with the outcome that `err` stands for. */
 static void conclude(struct racer *r, int err)
 {
@@ -57,7 +67,7 @@ static void conclude(struct racer *r, int err)
 	if (!err)
 		racelog_end(&r->log, "ok");
 	else if (err == EAGAIN || err == EBUSY)
-		racelog_end(&r->log, "conflict");
+		racelog_end(&r->log, locked_out() ? "busy" : "conflict");
 	else if (err == ENOENT)
 		racelog_end(&r->log, "absent");
 	else if (err == EEXIST)

@@ -33,12 +33,15 @@ static int write_all(int fd, const char *data, size_t len, size_t step)
 	return 0;
 }
 
-/* The close is made in any case; its error counts when nothing failed before. */
+/*
+ * The close is made in any case; its error counts when nothing failed before.  After an EAGAIN of fsync it is what counts:
+ * a conflict fails both, but where others held git's lock of the ref for too long, the close may have saved after all.
+ */
 static int finish(int fd, int err)
 {
-	if (close(fd) && !err)
-		err = errno;
-	return err;
+	if (close(fd))
+		return err ? err : errno;
+	return err == EAGAIN ? 0 : err;
 }
 
 static int save_by_rename(const char *key, const char *id, const void *data, size_t len)

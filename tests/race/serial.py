@@ -71,11 +71,16 @@ class _Owners:
         self.by_id = {op.id: op for op in ops if op.is_write}
         self.queues = {}
         for op in sorted((o for o in ops if o.kind in ("delete", "rename")), key=lambda o: o.start):
-            self.queues.setdefault((op.kind, op.key, op.to, op.pid), []).append(op)
+            self.queues.setdefault((op.kind, op.key, op.to, self._name(op), op.pid), []).append(op)
+
+    @staticmethod
+    def _name(op):
+        """As KV-Client has it; a process number alone comes again in a long run."""
+        return "git-kv" if op.place == "kv" else op.client
 
     def _by_client(self, kind, key, to, commit):
         """Deletions carry no value: the n-th of a client belongs to its n-th that may have happened."""
-        queue = self.queues.get((kind, key, to, commit.pid), [])
+        queue = self.queues.get((kind, key, to, commit.comm, commit.pid), [])
         for outcomes in (("ok", "unknown"), ("conflict", "absent", "busy")):
             for op in queue:
                 if op.outcome in outcomes and op.pos is None:
