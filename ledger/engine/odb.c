@@ -99,7 +99,7 @@ static struct odb *take(struct store *s)
  * gc or another process's engine that puts a pack in another's place just then can hide from that look what was there
  * before and is there after it: the new pack came behind the look, the old one was gone when it was to be opened.
  */
-#define MISS_TRIES 10
+#define MISS_TRIES 20
 #define MISS_WINDOW_S 2
 
 static bool look_again(struct store *s, struct odb *o, int tries)

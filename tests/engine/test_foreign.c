@@ -449,7 +449,10 @@ struct renamer {
 	size_t moves;
 };
 
-/* Gives the one pack another name, as a repack does: the new one is there before the old one goes. */
+/*
+ * Gives the one pack another name, as a repack does: the new one is there before the old one goes.  Every half a
+ * millisecond: no repack is as fast, and a reader that is not given the processor for longer meets several.
+ */
 static void *rename_on(void *arg)
 {
 	static const char *const suffixes[] = {"pack", "idx"};
@@ -468,6 +471,7 @@ static void *rename_on(void *arg)
 			assert_int_equal(unlink(from), 0);
 		}
 		strcpy(r->at, next);
+		nanosleep(&(struct timespec){0, 500000}, NULL);
 	}
 	return NULL;
 }
@@ -496,7 +500,7 @@ static void packs_that_move(void **state)
 		git(f, "pack-objects -q %s/pack <<END\n$(echo %d | git -C %s hash-object -w --stdin)\nEND", r.dir, i,
 		    f->repo);
 	assert_int_equal(pthread_create(&thread, NULL, rename_on, &r), 0);
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 1000; i++) {
 		struct ledger_options o = {.readonly = true};
 		const char *value;
 		struct ledger *l;
@@ -510,7 +514,7 @@ static void packs_that_move(void **state)
 	atomic_store(&r.stop, true);
 	pthread_join(thread, NULL);
 	print_message("the pack moved %zu times\n", r.moves);
-	assert_true(r.moves > 300);
+	assert_true(r.moves > 20);
 }
 
 int main(void)
