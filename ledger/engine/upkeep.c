@@ -355,6 +355,17 @@ static bool still_there(struct store *s, const struct old_packs *p, size_t n)
 	return all;
 }
 
+/* keeper_stop() has ended the git: there is nothing to tell. */
+static bool stopping(struct store *s)
+{
+	bool yes;
+
+	pthread_mutex_lock(&s->mu);
+	yes = s->stop && s->has_keeper;
+	pthread_mutex_unlock(&s->mu);
+	return yes;
+}
+
 void upkeep_run(struct store *s, size_t least)
 {
 	struct old_packs p = {0};
@@ -367,7 +378,7 @@ void upkeep_run(struct store *s, size_t least)
 	if (lock < 0)
 		return;
 	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && list(s, &p) == 0 && p.n >= least && (n = choose(&p)) > 0 &&
-	    merge(s, &p, n) < 0 && !s->upkeep_failed && still_there(s, &p, n)) {
+	    merge(s, &p, n) < 0 && !s->upkeep_failed && !stopping(s) && still_there(s, &p, n)) {
 		store_log(s, "the packs could not be merged: is there a git of 2.32 or newer?");
 		s->upkeep_failed = true;
 	}
