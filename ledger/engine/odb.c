@@ -97,15 +97,20 @@ static struct odb *take(struct store *s)
 /*
  * A miss is believed when the packs stood still.  libgit2, as git, looks through the directory once more after a miss; a
  * gc or another process's engine that puts a pack in another's place just then can hide from that look what was there
- * before and is there after it: the new pack came behind the look, the old one was gone when it was to be opened.
+ * before and is there after it: the new pack came behind the look, the old one was gone when it was to be opened.  And a gc
+ * may take another engine's newest small packs; that sees it, and writes them again (watch.c), a moment later.
  */
-#define MISS_TRIES 20
+#define MISS_TRIES 60
+#define MISS_TRIES_AT_ONCE 10
+#define MISS_PAUSE_NS 10000000
 #define MISS_WINDOW_S 2
 
 static bool look_again(struct store *s, struct odb *o, int tries)
 {
 	struct timespec now;
 
+	if (tries >= MISS_TRIES_AT_ONCE)
+		nanosleep(&(struct timespec){0, MISS_PAUSE_NS}, NULL);
 	clock_gettime(CLOCK_REALTIME, &now);
 	return tries < MISS_TRIES && now.tv_sec - packs_mtime(s).tv_sec <= MISS_WINDOW_S && git_odb_refresh(o->git) == 0;
 }
