@@ -320,12 +320,17 @@ def killed_anywhere(t):
     c.sql(db, "create table t(x)")
     c.leave(db)
     c.quit()
+    # A row for each line of its input.  The second one gets few until the first one is dead: sqlite has no queue, and who never pauses
+    # shuts the other out for more than its timeout, on any file system.
     code = ("import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)\n"
-            "for i in range(int(sys.argv[2]), 10**9):\n c.execute('insert into t values(%d)' % i)\n print(i, flush=True)")
+            "for i, _ in enumerate(sys.stdin, int(sys.argv[2])):\n c.execute('insert into t values(%d)' % i)\n print(i, flush=True)")
     good = set()
     for round in range(8):
-        ps = [subprocess.Popen([sys.executable, "-c", code, db, str((round * 2 + k) * 1000)], stdout=subprocess.PIPE, text=True) for k in range(2)]
+        ps = [subprocess.Popen([sys.executable, "-c", code, db, str((round * 2 + k) * 1000)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+              for k in range(2)]
+        ps[1].stdin.write("\n" * 6)
         for k, p in enumerate(ps):
+            p.stdin.write("\n" * 900)
             for _ in range(2 + round % 3 + k):
                 good.add(int(p.stdout.readline()))
             p.kill()
