@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define GRACE_BUSY_MS 1000 /* somebody else was here in the last seconds */
 #define GRACE_MS 100
@@ -36,7 +38,7 @@ int store_make_journal(struct store *s, off_t size)
 		return 0;
 	s->journal_state = JOURNAL_MAKING;
 	pthread_mutex_unlock(&s->mu);
-	r = syncer_start(s);
+	r = packer_start(s);
 	if (!r)
 		r = journal_create(&j, s->dirfd, s->owner.dir, s->owner.id, size, !s->nosync);
 	pthread_mutex_lock(&s->mu);
@@ -98,7 +100,7 @@ static int write_checkpoint(struct store *s, struct gen *g, bool fast)
 			r = pack_finish(p);
 		store_tmp(s, tmp, "c", 0);
 		if (!r)
-			r = pack_write(p, s->dirfd, NULL, tmp, !s->nosync, NULL);
+			r = pack_write(p, s->dirfd, tmp, !s->nosync);
 	}
 	if (!r)
 		r = check_staged(s, g);
@@ -124,17 +126,6 @@ static void retire(struct store *s, struct gen *g)
 	}
 }
 
-static void remove_small(struct store *s, uint64_t seq)
-{
-	char name[41], path[80];
-
-	store_small_name(s, name, seq);
-	snprintf(path, sizeof(path), PACK_DIR "/pack-%s.idx", name);
-	io_unlink(s->dirfd, path);
-	snprintf(path, sizeof(path), PACK_DIR "/pack-%s.pack", name);
-	io_unlink(s->dirfd, path);
-}
-
 /* Removes what is due; mu is held and let go meanwhile.  Returns when the next one is due, 0: never. */
 static uint64_t run_retired(struct store *s)
 {
@@ -156,7 +147,7 @@ static uint64_t run_retired(struct store *s)
 	s->nretired -= n;
 	pthread_mutex_unlock(&s->mu);
 	for (size_t i = 0; i < n; i++)
-		remove_small(s, batch[i]);
+		small_remove(s, batch[i]);
 	pthread_mutex_lock(&s->mu);
 	return now;
 }
@@ -228,7 +219,13 @@ static void *keeper_main(void *arg)
 	struct store *s = arg;
 	uint64_t at, tidy;
 
+	sigset_t leases;
+
 	store_be_nice();
+	sigemptyset(&leases);
+	sigaddset(&leases, SIGIO);
+	pthread_sigmask(SIG_BLOCK, &leases, NULL);
+	atomic_store(&s->keeper_tid, (int)syscall(SYS_gettid));
 	pthread_mutex_lock(&s->mu);
 	while (!s->stop && !s->dead) {
 		if (s->journal_state == JOURNAL_WANTED && store_make_journal(s, JOURNAL_SIZE) < 0) {
@@ -316,6 +313,6 @@ int checkpoint_all(struct store *s)
 	if (r || store_gc_running(s))
 		return r ? r : LEDGER_ELOCKED;
 	while (s->nretired > 0)
-		remove_small(s, s->retired[--s->nretired].seq);
+		small_remove(s, s->retired[--s->nretired].seq);
 	return 0;
 }

@@ -16,8 +16,9 @@ bool store_cut_due(struct store *s, uint64_t now)
 	if (s->frozen || s->journal_state != JOURNAL_READY || (!g->n && !g->nstaged && !g->nrefs))
 		return false;
 	age = now - g->born;
-	return s->cut_now || g->commits >= CUT_COMMITS || g->nsmall >= CUT_PACKS || g->bytes >= CUT_BYTES + (256u << 10) ||
-	       s->journal.off >= s->journal.size[s->journal.cur] / 4 * 3 ||
+	return s->cut_now || g->commits >= CUT_COMMITS || g->nsmall >= CUT_PACKS_MAX ||
+	       g->bytes >= CUT_BYTES + (256u << 10) || s->journal.off >= s->journal.size[s->journal.cur] / 4 * 3 ||
+	       (age >= CUT_PACKS_MS && g->nsmall >= CUT_PACKS) ||
 	       (age >= CUT_BUSY_MS && (g->nsmall >= 16 || g->commits >= 64)) || age >= CUT_QUIET_MS;
 }
 
@@ -93,6 +94,13 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
 	int r;
 
 	store_tmp(s, tmp, "r", 0);
+	if (!sync && !ledger_oid_is_zero(from) && !ledger_oid_is_zero(to)) {
+		r = ring_move(s, name, from, to);
+		if (!r)
+			reflog_append(&s->reflog, s->dirfd, name, from, to, why);
+		return r;
+	}
+	ring_drop(s, name);
 	if (ledger_oid_is_zero(to)) {
 		r = refmove_delete(&s->refs, &s->owner, tmp, name, sync);
 		if (!r)
@@ -101,7 +109,7 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
 	}
 	r = refmove_prepare(s->dirfd, tmp, to, sync);
 	if (!r)
-		r = refmove_place(s->dirfd, tmp, name);
+		r = refmove_place(s->dirfd, tmp, name, false);
 	if (r < 0) {
 		io_unlink(s->dirfd, tmp);
 		return r;
@@ -265,7 +273,7 @@ static int commit_direct(struct store_group *g)
 			r = keep_begin(s, s->owner.dir, name);
 		}
 		if (!r)
-			r = pack_write(&g->pack, s->dirfd, NULL, tmp, !s->nosync, NULL);
+			r = pack_write(&g->pack, s->dirfd, tmp, !s->nosync);
 	}
 	if (!r)
 		r = sync_foreign(g);
@@ -375,20 +383,17 @@ static int pack_late(struct store_group *g)
  * and its own commit may rest on that one: what was shown never goes.  It stays in a pack for good, which upkeep merges; if
  * that cannot be written, in the one that was shown.
  */
-static int keep_shown(struct store_group *g, const char *small, int failed)
+static int keep_shown(struct store_group *g, uint64_t small, int failed)
 {
-	static const char *const suffixes[] = {"idx", "pack"};
 	struct store *s = g->s;
-	char why[256], path[80], tmp[64];
+	char why[256], tmp[64];
 	int code;
 
 	snprintf(why, sizeof(why), "%s", ledger_errmsg());
 	store_tmp(s, tmp, "k", 0);
-	code = pack_write(&g->pack, s->dirfd, NULL, tmp, !s->nosync, NULL);
-	for (int i = 0; !code && i < 2; i++) {
-		snprintf(path, sizeof(path), PACK_DIR "/pack-%s.%s", small, suffixes[i]);
-		io_unlink(s->dirfd, path);
-	}
+	code = pack_write(&g->pack, s->dirfd, tmp, !s->nosync);
+	if (!code)
+		small_remove(s, small);
 	pthread_mutex_lock(&s->mu);
 	if (++s->kept % 4 == 0)
 		s->checkpoints++; /* so many packs are worth a merge as well */
@@ -401,11 +406,10 @@ static int keep_shown(struct store_group *g, const char *small, int failed)
 static int commit_sync(struct store_group *g)
 {
 	struct store *s = g->s;
-	char name[41] = "", tmp[64];
 	char **names;
 	uint64_t small = 0;
-	bool shown = false;
-	int r, jr;
+	int r, jr, pr = 0;
+	char why[256];
 
 	pthread_mutex_lock(&s->mu);
 	r = reserve(g, &names);
@@ -417,18 +421,17 @@ static int commit_sync(struct store_group *g)
 	if (r < 0)
 		return r;
 	record_moves(g, g->nmoves > 1);
-	syncer_ask(s);
-	if (small) {
-		store_small_name(s, name, small);
-		store_tmp(s, tmp, "g", 0);
-		r = pack_finish(&g->pack);
-		if (!r)
-			r = pack_write(&g->pack, s->dirfd, name, tmp, false, NULL);
-		shown = !r;
-	}
-	if (!r)
+	if (small)
+		packer_ask(s, small);
+	jr = journal_write(&s->journal, &g->rec);
+	if (jr)
+		snprintf(why, sizeof(why), "%s", ledger_errmsg());
+	else
 		r = sync_foreign(g);
-	jr = syncer_wait(s);
+	if (small)
+		pr = packer_wait(s);
+	if (!r)
+		r = pr;
 	if (!jr && !r)
 		r = lock_all(g);
 	if (!jr && !r)
@@ -436,9 +439,9 @@ static int commit_sync(struct store_group *g)
 	if (r == LEDGER_EDEAD && !jr)
 		return r;
 	if (jr || r) {
-		r = jr ? jr : take_back(g, r);
-		if (shown)
-			r = keep_shown(g, name, r);
+		r = jr ? ledger_fail(jr, "%s", why) : take_back(g, r);
+		if (small && !pr)
+			r = keep_shown(g, small, r);
 		return r;
 	}
 	pthread_mutex_lock(&s->mu);

@@ -16,7 +16,7 @@
  * Before there is a journal (the first groups of a process, so that a process of one commit is cheap) a group is
  * "direct": its pack is synced, then its ref.
  *
- * Threads: the group's thread (one at a time, ledger/commit.c sees to that), the publisher, the keeper, the syncer, the
+ * Threads: the group's thread (one at a time, ledger/commit.c sees to that), the publisher, the keeper, the packer, the
  * watcher, and any number of readers.  Lock order: store.mu, then refs.mu.  store.own_mu comes before all;
  * store.stage_mu is taken alone.
  */
@@ -38,8 +38,10 @@
 #define JOURNAL_SIZE (8u << 20)    /* pre-written bytes of a segment; a busy one may grow */
 #define JOURNAL_SMALL (256u << 10) /* for the one group that needs a journal at once */
 #define STAGE_MIN (512u << 10)     /* values from here on get a pack of their own */
-#define CUT_COMMITS 2000
-#define CUT_PACKS 128
+#define CUT_COMMITS 6000
+#define CUT_PACKS 128 /* so many small packs, once the generation is CUT_PACKS_MS old: each checkpoint is some syncs */
+#define CUT_PACKS_MS 250
+#define CUT_PACKS_MAX 512 /* so many at any age: git looks into all of them */
 #define CUT_BYTES (16u << 20)
 #define CUT_BUSY_MS 1000  /* a generation of some size is no older */
 #define CUT_QUIET_MS 5000 /* a small one neither */
@@ -104,14 +106,24 @@ struct store_group {
 	int failed; /* an earlier call's error: the commit returns it */
 };
 
-/* A thread that does the journal's write and sync while the group's thread writes the pack. */
-struct syncer {
+/* A thread that writes the group's pack while the group's own syncs the journal. */
+struct packer {
 	pthread_t thread;
 	bool running;
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
-	enum { SYNCER_IDLE, SYNCER_ASKED, SYNCER_DONE, SYNCER_STOP } state; /* mu */
+	enum { PACKER_IDLE, PACKER_ASKED, PACKER_DONE, PACKER_STOP } state; /* mu */
+	uint64_t seq;                                                       /* mu */
 	int result;                                                         /* mu */
+	char why[256];                                                      /* of a failure; mu */
+};
+
+/* Files of old values of a ref (ring.c). */
+#define RING_MAX 4
+struct ring {
+	char *name;             /* NULL: none */
+	struct ledger_oid last; /* what the ref was moved to */
+	unsigned n, next;       /* files there are; the one that is due when there are RING_MAX */
 };
 
 struct store {
@@ -165,10 +177,16 @@ struct store {
 	uint64_t foreign_at;   /* milliseconds: somebody else was last seen */
 	bool eager; /* somebody moved a ref under a group: the next one takes its locks before the work, not after it */
 
+	pthread_mutex_t spare_mu;         /* a leaf */
+	uint64_t spare_first, spare_next; /* spare_mu */
+	atomic_bool no_spares;            /* they cannot be had here */
+	atomic_int keeper_tid;
+	struct ring rings[REFS_SLOTS]; /* the thread's that moves refs */
+
 	pthread_t keeper, publisher, watcher;
 	bool has_keeper, has_publisher, has_watcher;
 	struct pack window_pack, ck_pack; /* the publisher's; the keeper's */
-	struct syncer syncer;
+	struct packer packer;
 	int watch_fd, watch_stop[2]; /* inotify; a pipe that ends the watcher */
 	int watch_marker;            /* watch descriptors */
 	int watch_git, watch_objects, watch_packs;
@@ -187,7 +205,6 @@ void store_wait_until(struct store *s, pthread_cond_t *cond, uint64_t at);
 int store_die(struct store *s, const char *what);
 /* A private path for what is not complete, "kv/<id>/<kind><n>". */
 void store_tmp(struct store *s, char out[64], const char *kind, uint64_t n);
-void store_small_name(const struct store *s, char out[41], uint64_t seq);
 /* Unlinks the files of a directory whose names begin so; that there is none is fine. */
 int store_clear_dir(struct store *s, const char *dir, const char *prefix);
 /* Lowers the calling thread's claim on the processor. */
@@ -202,11 +219,36 @@ struct held *held_add(struct store *s, const char *name);
 void held_settle(struct store *s, struct held *h);
 bool held_unpublished(const struct store *s);
 
-/* syncer.c */
-int syncer_start(struct store *s);
-void syncer_stop(struct store *s);
-void syncer_ask(struct store *s); /* to write s->group.rec */
-int syncer_wait(struct store *s);
+/* packer.c */
+int packer_start(struct store *s);
+void packer_stop(struct store *s);
+void packer_ask(struct store *s, uint64_t seq); /* to write s->group.pack as that small pack */
+int packer_wait(struct store *s);
+
+/* spare.c */
+/* The file is needed no more: kept to be written anew, or removed; that it is not there is fine.  Any thread. */
+void spare_keep(struct store *s, const char *path);
+/* One that nobody else sees, under a lease that ends when it is closed; `path`: its name.  -1: none.  Any thread. */
+int spare_take(struct store *s, char path[64]);
+/* The file at `path`, if nobody else sees it; as above. */
+int spare_open(struct store *s, const char *path);
+/* Exactly these bytes into it.  -1 and errno. */
+int spare_fill(int fd, const void *buf, size_t len);
+void spares_clear(struct store *s);
+
+/* ring.c */
+/* Moves the ref, which is at `from`, under its lock; neither is zero. */
+int ring_move(struct store *s, const char *name, const struct ledger_oid *from, const struct ledger_oid *to);
+void ring_drop(struct store *s, const char *name);
+void rings_clear(struct store *s);
+
+/* small.c */
+void small_name(const struct store *s, char out[41], uint64_t seq);
+/* Writes the finished pack as the small pack `seq`; `kind`: of the writer's own temporary file.  Nothing is left on failure.
+ */
+int small_write(struct store *s, struct pack *p, uint64_t seq, const char *kind);
+/* Takes it away; that it is not there any more is fine. */
+void small_remove(struct store *s, uint64_t seq);
 
 /* group.c */
 /* Makes this process an owner, once. */

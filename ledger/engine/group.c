@@ -50,8 +50,8 @@ int store_own(struct store *s)
 /* Too much is waiting for the keeper: mu is held. */
 static bool overfull(const struct store *s)
 {
-	return s->frozen && (s->cur->commits > 8 * CUT_COMMITS || s->cur->bytes > 4 * CUT_BYTES ||
-			     s->cur->nsmall > 4 * CUT_PACKS || s->journal.off > 4 * (off_t)JOURNAL_SIZE);
+	return s->frozen && (s->cur->commits > 3 * CUT_COMMITS || s->cur->bytes > 4 * CUT_BYTES ||
+			     s->cur->nsmall > 2 * CUT_PACKS_MAX || s->journal.off > 4 * (off_t)JOURNAL_SIZE);
 }
 
 int store_group_begin(struct store *s, struct store_group **out)

@@ -249,13 +249,12 @@ int pack_place(int dirfd, const char *tmppack, const char *tmpidx, const char *n
 	return ledger_fail(io_code(err), "%s: %s", pack, strerror(err));
 }
 
-/* Creates `path` anew: what is there is the rest of a try that failed. */
-static int write_new(int dirfd, const char *path, const void *buf, size_t len, bool sync)
+int pack_write_new(int dirfd, const char *path, const void *buf, size_t len, mode_t mode, bool sync)
 {
 	int err;
 
 	for (int i = 0;; i++) {
-		if (io_write_file(dirfd, path, buf, len, 0444, sync) == 0)
+		if (io_write_file(dirfd, path, buf, len, mode, sync) == 0)
 			return 0;
 		err = errno;
 		if (i == 0 && err == EEXIST)
@@ -267,38 +266,22 @@ static int write_new(int dirfd, const char *path, const void *buf, size_t len, b
 	}
 }
 
-int pack_write(struct pack *p, int dirfd, const char *name, const char *tmp, bool sync, char *made)
+int pack_write(struct pack *p, int dirfd, const char *tmp, bool sync)
 {
-	char tmppack[128], tmpidx[128], hashed[41];
+	char tmppack[128], tmpidx[128], name[41];
 	int r;
 
 	snprintf(tmppack, sizeof(tmppack), "%s.p", tmp);
 	snprintf(tmpidx, sizeof(tmpidx), "%s.i", tmp);
-	if (!name) {
-		pack_name(hashed, &p->trailer);
-		name = hashed;
-	} else {
-		/* A pack without an index is nothing to git: no detour. */
-		snprintf(tmppack, sizeof(tmppack), PACK_DIR "/pack-%s.pack", name);
-	}
-	r = write_new(dirfd, tmppack, p->buf, p->len, sync);
+	pack_name(name, &p->trailer);
+	r = pack_write_new(dirfd, tmppack, p->buf, p->len, 0444, sync);
 	if (!r)
-		r = write_new(dirfd, tmpidx, p->idx, p->idxlen, sync);
-	if (!r && name == hashed)
+		r = pack_write_new(dirfd, tmpidx, p->idx, p->idxlen, 0444, sync);
+	if (!r)
 		r = pack_place(dirfd, tmppack, tmpidx, name, sync);
-	else if (!r) {
-		char idx[80];
-
-		snprintf(idx, sizeof(idx), PACK_DIR "/pack-%s.idx", name);
-		if (io_rename(dirfd, tmpidx, idx) < 0)
-			r = ledger_fail(io_code(errno), "%s: %s", idx, strerror(errno));
-	}
 	if (r < 0) {
 		io_unlink(dirfd, tmppack);
 		io_unlink(dirfd, tmpidx);
-		return r;
 	}
-	if (made)
-		memcpy(made, name, 41);
-	return 0;
+	return r;
 }

@@ -60,11 +60,14 @@ int pack_make_index(struct pack_entry *ents, size_t n, const struct ledger_oid *
 		    size_t *cap);
 
 /*
- * Writes the finished pack as PACK_DIR/pack-<name>.{pack,idx}; `name` NULL: named by its hash, replacing one that is
- * there, and told in `made` (41 bytes; may be NULL).  `tmp`: a path of the caller's own for what is not complete.  `sync`:
- * both files and the directory are on the disk when it returns 0.  errno-like LEDGER codes; nothing is left on failure.
+ * Writes the finished pack for good: named by its hash, replacing one that is there.  `tmp`: a path of the caller's own for
+ * what is not complete.  `sync`: both files and the directory are on the disk when it returns 0.  LEDGER codes; nothing is
+ * left on failure.
  */
-int pack_write(struct pack *p, int dirfd, const char *name, const char *tmp, bool sync, char *made);
+int pack_write(struct pack *p, int dirfd, const char *tmp, bool sync);
+
+/* One of the two files, anew: what is at the path is the rest of a try that failed. */
+int pack_write_new(int dirfd, const char *path, const void *buf, size_t len, mode_t mode, bool sync);
 
 /* Moves finished temporary files into place, .pack first (`tmppack` NULL: it is there); as pack_write() with sync. */
 int pack_place(int dirfd, const char *tmppack, const char *tmpidx, const char *name, bool sync);

@@ -61,7 +61,6 @@ static int publish_gen(struct store *s, struct gen *g, size_t n)
 {
 	struct pack *p = &s->window_pack;
 	size_t from = g->published;
-	char name[41], tmp[64];
 	struct obj **objs;
 	uint64_t seq;
 	int r = 0;
@@ -82,10 +81,8 @@ static int publish_gen(struct store *s, struct gen *g, size_t n)
 		r = pack_add(p, objs[i], NULL);
 	if (!r)
 		r = pack_finish(p);
-	store_small_name(s, name, seq);
-	store_tmp(s, tmp, "w", 0);
 	if (!r)
-		r = pack_write(p, s->dirfd, name, tmp, false, NULL);
+		r = small_write(s, p, seq, "w");
 	free(objs);
 	pthread_mutex_lock(&s->mu);
 	if (!r) {

@@ -99,7 +99,7 @@ static int set_ref(struct recovery *rc, struct dead *d, const char *ref, const s
 	}
 	r = refmove_prepare(s->dirfd, tmp, to, !s->nosync);
 	if (!r)
-		r = refmove_place(s->dirfd, tmp, ref);
+		r = refmove_place(s->dirfd, tmp, ref, false);
 	if (r < 0)
 		return r;
 	reflog_append(&s->reflog, s->dirfd, ref, from, to, "recovered");

@@ -93,7 +93,7 @@ static int write_pack(struct recovery *rc)
 		r = keep_begin(s, rc->dead[0].owner.dir, name); /* tidy() ends it */
 	}
 	if (!r)
-		r = pack_write(&p, s->dirfd, NULL, tmp, !s->nosync, NULL);
+		r = pack_write(&p, s->dirfd, tmp, !s->nosync);
 	pack_release(&p);
 	if (!r && odb_refresh(s) < 0)
 		r = ledger_fail(LEDGER_EIO, "the packs cannot be read");

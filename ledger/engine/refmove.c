@@ -15,15 +15,22 @@
 #include <time.h>
 #include <unistd.h>
 
+void refmove_line(char line[REF_LINE], const struct ledger_oid *oid)
+{
+	char hex[LEDGER_OID_HEXSIZE + 1];
+
+	memcpy(line, ledger_oid_fmt(hex, oid), LEDGER_OID_HEXSIZE);
+	line[LEDGER_OID_HEXSIZE] = '\n';
+}
+
 int refmove_prepare(int dirfd, const char *tmp, const struct ledger_oid *to, bool sync)
 {
-	char line[LEDGER_OID_HEXSIZE + 2];
+	char line[REF_LINE];
 	int err;
 
-	ledger_oid_fmt(line, to);
-	line[LEDGER_OID_HEXSIZE] = '\n';
+	refmove_line(line, to);
 	for (int i = 0;; i++) {
-		if (io_write_file(dirfd, tmp, line, LEDGER_OID_HEXSIZE + 1, 0666, sync) == 0)
+		if (io_write_file(dirfd, tmp, line, REF_LINE, 0666, sync) == 0)
 			return 0;
 		err = errno;
 		if (i || err != EEXIST)
@@ -32,7 +39,15 @@ int refmove_prepare(int dirfd, const char *tmp, const struct ledger_oid *to, boo
 	}
 }
 
-int refmove_place(int dirfd, const char *tmp, const char *name)
+/* Readers that keep a descriptor take the old value for current while it has a name and the time that it had. */
+static bool mark_old(int dirfd, const char *path)
+{
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0, 0}};
+
+	return utimensat(dirfd, path, times, AT_SYMLINK_NOFOLLOW) == 0; /* a time is nothing to the disk: not through io.h */
+}
+
+int refmove_place(int dirfd, const char *tmp, const char *name, bool keep)
 {
 	struct stat st;
 	int r, err;
@@ -46,7 +61,8 @@ int refmove_place(int dirfd, const char *tmp, const char *name)
 		if (r < 0)
 			return r;
 	} else if (io_exchange(dirfd, tmp, name) == 0) {
-		/* Readers that keep a descriptor take the old value for current while it has a name: it must go now. */
+		if (keep && mark_old(dirfd, tmp))
+			return REFMOVE_KEPT;
 		if (io_unlink(dirfd, tmp) == 0)
 			return 0;
 		err = errno;

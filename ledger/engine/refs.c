@@ -280,13 +280,13 @@ int refs_packed_conflict(struct refs *r, const char *name, bool *conflict)
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
 
-static struct ref_slot *slot_of(struct refs *r, const char *name)
+unsigned refs_slot(const char *name)
 {
 	uint32_t h = 2166136261u;
 
 	for (; *name; name++)
 		h = (h ^ (unsigned char)*name) * 16777619u;
-	return &r->slots[(h ^ h >> 16) % REFS_SLOTS];
+	return (h ^ h >> 16) % REFS_SLOTS;
 }
 
 static void slot_keep(struct ref_slot *s, const char *name, const struct ref_stamp *stamp, const struct ledger_oid *oid)
@@ -305,9 +305,23 @@ static void slot_keep(struct ref_slot *s, const char *name, const struct ref_sta
 	s->oid = *oid;
 }
 
+void refs_placed(struct refs *r, const char *name, int fd, const struct ledger_oid *oid)
+{
+	struct ref_slot *s = &r->slots[refs_slot(name)];
+	struct ref_stamp stamp;
+
+	pthread_mutex_lock(&r->mu);
+	stamp_clear(&s->stamp);
+	if (stamp_set(&stamp, fd))
+		slot_keep(s, name, &stamp, oid);
+	else
+		close(fd);
+	pthread_mutex_unlock(&r->mu);
+}
+
 int refs_read(struct refs *r, const char *name, struct ledger_oid *out)
 {
-	struct ref_slot *s = slot_of(r, name);
+	struct ref_slot *s = &r->slots[refs_slot(name)];
 	struct ref_stamp stamp = {.fd = -1};
 	struct ledger_oid oid;
 	bool broken;

@@ -28,6 +28,8 @@ struct ref_slot {
 	struct ledger_oid oid;
 };
 
+#define REF_LINE (LEDGER_OID_HEXSIZE + 1) /* bytes of a loose ref's file */
+
 struct packed_refs {
 	struct ref_stamp stamp;
 	char *data;
@@ -45,6 +47,12 @@ struct refs {
 
 void refs_init(struct refs *r, int dirfd);
 void refs_release(struct refs *r);
+
+/* Which of the slots is the ref's. */
+unsigned refs_slot(const char *name);
+
+/* The ref has just got this value, in the file that `fd` is open on, which is taken over; its lock is held. */
+void refs_placed(struct refs *r, const char *name, int fd, const struct ledger_oid *oid);
 
 /* The ref's value now.  ENOTFOUND; ECORRUPT: symbolic, or not a value. */
 int refs_read(struct refs *r, const char *name, struct ledger_oid *out);
@@ -97,8 +105,13 @@ int reflock_sweep(int dirfd, uint64_t owner);
 
 /* Writes the value into the private file `tmp`, for refmove_place(). */
 int refmove_prepare(int dirfd, const char *tmp, const struct ledger_oid *to, bool sync);
-/* Puts the prepared value in place of the ref's; the old one is gone when it returns.  The lock is held. */
-int refmove_place(int dirfd, const char *tmp, const char *name);
+void refmove_line(char line[REF_LINE], const struct ledger_oid *oid);
+/*
+ * Puts the prepared value in place of the ref's; the old one is gone when it returns 0.  The lock is held.  `keep`: it may
+ * stay at `tmp`, and then REFMOVE_KEPT is returned; nobody takes it for the ref's value any more.
+ */
+enum { REFMOVE_KEPT = 1 };
+int refmove_place(int dirfd, const char *tmp, const char *name, bool keep);
 /* fsync of the ref and of the directories above it.  EDEAD: an fsync failed. */
 int refmove_sync(int dirfd, const char *name);
 /* Removes the ref, loose and packed (`sync`: packed-refs).  `tmp` is a private path.  The ref's lock is held. */

@@ -59,11 +59,6 @@ void store_tmp(struct store *s, char out[64], const char *kind, uint64_t n)
 	snprintf(out, 64, "%s/%s%" PRIu64, s->owner.dir, kind, n);
 }
 
-void store_small_name(const struct store *s, char out[41], uint64_t seq)
-{
-	snprintf(out, 41, "6b76%016" PRIx64 "%020" PRIx64, s->owner.id, seq);
-}
-
 void store_be_nice(void)
 {
 	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10);
@@ -181,6 +176,7 @@ static void init_sync(struct store *s)
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_mutex_init(&s->own_mu, NULL);
 	pthread_mutex_init(&s->stage_mu, NULL);
+	pthread_mutex_init(&s->spare_mu, NULL);
 	pthread_mutex_init(&s->odb_mu, NULL);
 	pthread_cond_init(&s->changed, &attr);
 	pthread_cond_init(&s->keep_cond, &attr);
@@ -194,6 +190,7 @@ static void free_sync(struct store *s)
 	pthread_cond_destroy(&s->keep_cond);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->odb_mu);
+	pthread_mutex_destroy(&s->spare_mu);
 	pthread_mutex_destroy(&s->stage_mu);
 	pthread_mutex_destroy(&s->own_mu);
 	pthread_mutex_destroy(&s->mu);
@@ -244,7 +241,7 @@ static void disown(struct store *s)
 
 	publisher_stop(s);
 	keeper_stop(s);
-	syncer_stop(s);
+	packer_stop(s);
 	watch_stop(s);
 	clean = !s->dead && (s->journal_state != JOURNAL_READY || checkpoint_all(s) == 0);
 	while (s->held) {
@@ -261,6 +258,8 @@ static void disown(struct store *s)
 		upkeep_run(s, UPKEEP_MANY);
 	upkeep_tidy(s, true);
 	free(s->merged);
+	spares_clear(s);
+	rings_clear(s);
 	tips_close(s);
 	if (atomic_load(&s->owner.left) && reflock_sweep(s->dirfd, s->owner.id) < 0)
 		owner_abandon(&s->owner);

@@ -2,7 +2,8 @@
 /*
  * Checkpoint packs grow in number; git itself merges them, in a process of low priority.  Only packs of ours that are for
  * good are given to it, so nothing of it can meet a small pack that is about to go, nor another's.  They are merged so
- * that sizes stay geometric: each pack at least twice the sum of the smaller ones.
+ * that sizes stay geometric, some packs of each: a byte is written again only when eight times as many have come, so about
+ * log8 of the number of checkpoints times.
  *
  * The merged pack is synced before what it replaces goes, and that waits for a running gc, as small packs do.
  */
@@ -89,7 +90,7 @@ static int by_size(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* How many of the smallest are to be merged. */
+/* How many of the smallest are to be merged: up to the largest that is an eighth of all these, or less. */
 static size_t choose(struct old_packs *p)
 {
 	off_t sum = 0;
@@ -99,11 +100,11 @@ static size_t choose(struct old_packs *p)
 		return 0;
 	qsort(p->v, p->n, sizeof(*p->v), by_size);
 	for (size_t i = 0; i < p->n; i++) {
-		if (i && p->v[i].size < 2 * sum)
-			n = i + 1;
 		sum += p->v[i].size;
+		if (p->v[i].size * MERGE_MIN <= sum)
+			n = i + 1;
 	}
-	return n >= MERGE_MIN / 2 ? n : 0;
+	return n;
 }
 
 /*
