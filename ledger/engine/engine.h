@@ -11,6 +11,7 @@
  *   checkpoint.c  the keeper's work		recover.c  the dead (replay.c their journals, reclaim.c their refs)
  *   upkeep.c   merging checkpoint packs
  *   draft.c, seal.c, stored.c, stage.c   large values
+ *   small.c	   small packs	  ring.c     old values of a ref	spare.c    files written anew
  *   read.c	   reading	  watch.c    who else is here
  *
  * Before there is a journal (the first groups of a process, so that a process of one commit is cheap) a group is

@@ -11,6 +11,7 @@
  *   kv/<id>/lock	     the marker: REF.lock files of the owner are hard links to it, so they are never without their
  *		     line, which tells whose they are
  *   kv/<id>/journal.N
+ *   kv/<id>/f<n>, v<n> files to be written anew (spare.c, ring.c)
  */
 #ifndef LEDGER_ENGINE_OWNER_H
 #define LEDGER_ENGINE_OWNER_H

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SPARES_MAX 1024
+#define SPARES_MAX 4096
 
 /* Who waits for the lease's end makes the kernel send SIGIO: to the keeper, which blocks it. */
 static int lease(struct store *s, int fd)
@@ -33,7 +33,7 @@ int spare_open(struct store *s, const char *path)
 	struct stat st;
 	int fd;
 
-	if (atomic_load(&s->no_spares))
+	if (atomic_load(&s->no_spares) || !atomic_load(&s->keeper_tid))
 		return -1;
 	fd = io_open(s->dirfd, path, O_RDWR | O_NOFOLLOW, 0);
 	if (fd < 0)

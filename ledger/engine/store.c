@@ -240,6 +240,7 @@ static void disown(struct store *s)
 	bool clean;
 
 	publisher_stop(s);
+	atomic_store(&s->no_spares, true); /* a lease needs the keeper */
 	keeper_stop(s);
 	packer_stop(s);
 	watch_stop(s);
