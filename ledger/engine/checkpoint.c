@@ -217,7 +217,7 @@ static uint64_t next_look(struct store *s, uint64_t retired)
 static void *keeper_main(void *arg)
 {
 	struct store *s = arg;
-	uint64_t at, tidy;
+	uint64_t at;
 
 	sigset_t leases;
 
@@ -251,16 +251,11 @@ static void *keeper_main(void *arg)
 				store_wait_until(s, &s->keep_cond, store_now() + KEEP_RETRY_MS);
 			continue;
 		}
-		if (!s->no_upkeep && s->checkpoints >= UPKEEP_EVERY) {
+		if (!s->no_upkeep && !s->upkeep_busy && s->checkpoints >= UPKEEP_EVERY) {
 			s->checkpoints = 0;
-			pthread_mutex_unlock(&s->mu);
-			upkeep_run(s, 0);
-			pthread_mutex_lock(&s->mu);
+			upkeep_begin(s);
 		}
 		at = next_look(s, at);
-		tidy = upkeep_tidy(s, false);
-		if (tidy && (!at || tidy < at))
-			at = tidy;
 		if (s->frozen || s->stop || (at && at <= store_now() && !s->group_active))
 			continue;
 		if (at)
@@ -291,8 +286,10 @@ void keeper_stop(struct store *s)
 		kill(s->upkeep_pid, SIGTERM);
 	pthread_cond_broadcast(&s->keep_cond);
 	pthread_cond_broadcast(&s->changed);
+	pthread_cond_broadcast(&s->upkeep_cond);
 	pthread_mutex_unlock(&s->mu);
 	pthread_join(s->keeper, NULL);
+	upkeep_join(s);
 	s->has_keeper = false;
 }
 

@@ -9,7 +9,7 @@
  *
  *   group.c	   a group begins, takes	commit.c   and ends	  publish.c  the publisher of windows
  *   checkpoint.c  the keeper's work		recover.c  the dead (replay.c their journals, reclaim.c their refs)
- *   upkeep.c   merging checkpoint packs
+ *   upkeep.c   merging checkpoint packs (packlist.c: which)
  *   draft.c, seal.c, stored.c, stage.c   large values
  *   small.c	   small packs	  ring.c     old values of a ref	spare.c    files written anew
  *   read.c	   reading	  watch.c    who else is here
@@ -145,9 +145,10 @@ struct store {
 	bool owned;         /* own_mu */
 
 	pthread_mutex_t mu;
-	pthread_cond_t changed;   /* anything below that somebody may wait for */
-	pthread_cond_t keep_cond; /* the keeper has work */
-	pthread_cond_t pub_cond;  /* the publisher has work */
+	pthread_cond_t changed;     /* anything below that somebody may wait for */
+	pthread_cond_t keep_cond;   /* the keeper has work */
+	pthread_cond_t pub_cond;    /* the publisher has work */
+	pthread_cond_t upkeep_cond; /* upkeep is to end */
 	/* All below: mu, unless it says otherwise. */
 	int dead; /* a sync failed: the code to answer with */
 	struct gen *cur, *frozen;
@@ -170,10 +171,10 @@ struct store {
 	size_t checkpoints; /* since the last upkeep */
 	size_t kept;        /* packs of failed groups that stay: for the merging alone */
 	pid_t upkeep_pid;
-	char (*merged)[41]; /* the keeper's: packs that another holds now, to go at merged_at */
+	bool upkeep_busy;
+	char (*merged)[41]; /* upkeep's: packs that another holds now */
 	size_t nmerged;
-	uint64_t merged_at;
-	bool upkeep_failed;    /* it was logged */
+	bool upkeep_failed;    /* it was logged; upkeep's */
 	uint64_t polite_until; /* milliseconds */
 	uint64_t foreign_at;   /* milliseconds: somebody else was last seen */
 	bool eager; /* somebody moved a ref under a group: the next one takes its locks before the work, not after it */
@@ -184,8 +185,8 @@ struct store {
 	atomic_int keeper_tid;
 	struct ring rings[REFS_SLOTS]; /* the thread's that moves refs */
 
-	pthread_t keeper, publisher, watcher;
-	bool has_keeper, has_publisher, has_watcher;
+	pthread_t keeper, publisher, watcher, upkeep_thread;
+	bool has_keeper, has_publisher, has_watcher, has_upkeep;
 	struct pack window_pack, ck_pack; /* the publisher's; the keeper's */
 	struct packer packer;
 	int watch_fd, watch_stop[2]; /* inotify; a pipe that ends the watcher */
@@ -304,10 +305,13 @@ void tips_set(struct store *s, const char *ref, const struct ledger_oid *oid);
 bool tips_known(struct store *s, const char *ref, const struct ledger_oid *oid);
 
 /* upkeep.c */
-/* Merges packs when there are `least` or more; in the keeper's thread, mu not held. */
+/* Merges packs when there are `least` or more; mu is not held. */
 void upkeep_run(struct store *s, size_t least);
-/* Removes what was merged, when it is time or `now`.  When it will be time (0: nothing to do). */
-uint64_t upkeep_tidy(struct store *s, bool now);
+/* Removes what was merged, unless a gc looks at it. */
+void upkeep_tidy(struct store *s);
+/* Both in a thread of its own, readers' grace between them: when none is at work; mu is held. */
+void upkeep_begin(struct store *s);
+void upkeep_join(struct store *s);
 bool store_gc_running(struct store *s);
 
 /* odb.c: what is not in memory; git_error_last() has the reason of what fails. */

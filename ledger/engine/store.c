@@ -181,11 +181,13 @@ static void init_sync(struct store *s)
 	pthread_cond_init(&s->changed, &attr);
 	pthread_cond_init(&s->keep_cond, &attr);
 	pthread_cond_init(&s->pub_cond, &attr);
+	pthread_cond_init(&s->upkeep_cond, &attr);
 	pthread_condattr_destroy(&attr);
 }
 
 static void free_sync(struct store *s)
 {
+	pthread_cond_destroy(&s->upkeep_cond);
 	pthread_cond_destroy(&s->pub_cond);
 	pthread_cond_destroy(&s->keep_cond);
 	pthread_cond_destroy(&s->changed);
@@ -257,7 +259,7 @@ static void disown(struct store *s)
 	/* Many processes of few commits each leave many packs. */
 	if (!s->no_upkeep && !s->dead && s->journal_state != JOURNAL_READY && s->direct_groups)
 		upkeep_run(s, UPKEEP_MANY);
-	upkeep_tidy(s, true);
+	upkeep_tidy(s);
 	free(s->merged);
 	spares_clear(s);
 	rings_clear(s);

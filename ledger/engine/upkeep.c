@@ -7,9 +7,8 @@
  *
  * The merged pack is synced before what it replaces goes, and that waits for a running gc, as small packs do.
  */
-#include "engine.h"
+#include "packlist.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
@@ -27,84 +26,12 @@
 extern char **environ;
 
 #define GC_STALE_S (12 * 3600) /* git too takes an older gc.pid for a dead one's */
-#define MERGE_MIN 8
-
-struct old_pack {
-	char name[41];
-	off_t size;
-};
-
-struct old_packs {
-	struct old_pack *v;
-	size_t n, cap;
-};
 
 bool store_gc_running(struct store *s)
 {
 	struct stat st;
 
 	return fstatat(s->dirfd, "gc.pid", &st, 0) == 0 && time(NULL) - st.st_mtime < GC_STALE_S;
-}
-
-static int list(struct store *s, struct old_packs *out)
-{
-	struct dirent *e;
-	int fd, r = 0;
-	DIR *d;
-
-	fd = openat(s->dirfd, PACK_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
-		return LEDGER_EIO;
-	}
-	while (!r && (e = readdir(d))) {
-		char path[80];
-		struct stat st;
-
-		if (strncmp(e->d_name, "pack-6b77", 9) != 0 || strlen(e->d_name) != 49 ||
-		    strcmp(e->d_name + 45, ".idx") != 0)
-			continue;
-		snprintf(path, sizeof(path), PACK_DIR "/%.45s.keep", e->d_name);
-		if (faccessat(s->dirfd, path, F_OK, 0) == 0)
-			continue;
-		snprintf(path, sizeof(path), PACK_DIR "/%.45s.pack", e->d_name);
-		if (fstatat(s->dirfd, path, &st, 0) < 0)
-			continue;
-		if (!io_grow((void **)&out->v, &out->cap, out->n + 1, sizeof(*out->v))) {
-			r = LEDGER_ENOMEM;
-			break;
-		}
-		snprintf(out->v[out->n].name, 41, "%.40s", e->d_name + 5);
-		out->v[out->n++].size = st.st_size;
-	}
-	closedir(d);
-	return r;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	off_t x = ((const struct old_pack *)a)->size, y = ((const struct old_pack *)b)->size;
-
-	return (x > y) - (x < y);
-}
-
-/* How many of the smallest are to be merged: up to the largest that is an eighth of all these, or less. */
-static size_t choose(struct old_packs *p)
-{
-	off_t sum = 0;
-	size_t n = 0;
-
-	if (p->n < MERGE_MIN)
-		return 0;
-	qsort(p->v, p->n, sizeof(*p->v), by_size);
-	for (size_t i = 0; i < p->n; i++) {
-		sum += p->v[i].size;
-		if (p->v[i].size * MERGE_MIN <= sum)
-			n = i + 1;
-	}
-	return n;
 }
 
 /*
@@ -133,10 +60,13 @@ static char **clean_env(char *objects, char *alternates)
 /* Starts git pack-objects; its stdin and stdout are the caller's to close. */
 static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 {
-	/* What is in a pack is taken over as it is, deltas too. */
-	const char *argv[] = {
-		"git", "--git-dir", s->gitdir, "pack-objects", "--stdin-packs", "-q", "--threads=1", "--delta-base-offset",
-		base,  NULL};
+	/*
+	 * What is in a pack is taken over as it is, deltas too.  By the objects' names, not by --stdin-packs, which walks
+	 * through all of the history for hints where to find new deltas.
+	 */
+	const char *argv[] = {"git", "--git-dir",   s->gitdir,    "pack-objects",
+			      "-q",  "--threads=1", "--window=0", "--delta-base-offset",
+			      base,  NULL};
 	posix_spawn_file_actions_t fa;
 	posix_spawnattr_t attr;
 	sigset_t none, pipe_only;
@@ -182,14 +112,6 @@ static pid_t start_git(struct store *s, const char *base, int *in, int *out)
 	return pid;
 }
 
-/* Tells git which packs; a git that died early is seen by its status. */
-static void feed(int fd, const struct old_packs *p, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (dprintf(fd, "pack-%s.pack\n", p->v[i].name) < 0)
-			return;
-}
-
 /* Waits for the process; while it runs, keeper_stop() may end it. */
 static bool wait_git(struct store *s, pid_t pid)
 {
@@ -207,14 +129,14 @@ static bool wait_git(struct store *s, pid_t pid)
 }
 
 /* The merged pack at `base`-<hash>; its hash into `hex`. */
-static bool run_git(struct store *s, const char *base, const struct old_packs *p, size_t n, char hex[41])
+static bool run_git(struct store *s, const char *base, const struct packlist *p, size_t n, char hex[41])
 {
 	sigset_t pipe_only, old;
 	size_t have = 0;
 	int in, out;
 	ssize_t len;
 	pid_t pid;
-	bool ok;
+	bool ok, told;
 
 	/* A git that dies while it is told must not end us. */
 	sigemptyset(&pipe_only);
@@ -226,7 +148,9 @@ static bool run_git(struct store *s, const char *base, const struct old_packs *p
 	if (pid < 0)
 		return false;
 	pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
-	feed(in, p, n);
+	told = packlist_objects(s, p, n, in) == 0;
+	if (!told) /* or it would pack what it has been told */
+		kill(pid, SIGTERM);
 	close(in);
 	while (have < 40 && (len = read(out, hex + have, 40 - have)) > 0)
 		have += (size_t)len;
@@ -236,7 +160,7 @@ static bool run_git(struct store *s, const char *base, const struct old_packs *p
 	sigtimedwait(&pipe_only, NULL, &(struct timespec){0, 0});
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	hex[have] = 0;
-	return ok && have == 40;
+	return ok && told && have == 40;
 }
 
 static int sync_file(struct store *s, const char *path)
@@ -283,16 +207,10 @@ static void remove_merged(struct store *s)
 	s->nmerged = 0;
 }
 
-uint64_t upkeep_tidy(struct store *s, bool now)
+void upkeep_tidy(struct store *s)
 {
-	if (!s->nmerged)
-		return 0;
-	if (store_gc_running(s))
-		return store_now() + 1000;
-	if (!now && store_now() < s->merged_at)
-		return s->merged_at;
-	remove_merged(s);
-	return 0;
+	if (s->nmerged && !store_gc_running(s))
+		remove_merged(s);
 }
 
 /* The object directory of start_git(); what is in its pack directory is the rest of a git that was killed. */
@@ -315,7 +233,7 @@ static bool make_objects(struct store *s, bool begin)
 	return true;
 }
 
-static int merge(struct store *s, struct old_packs *p, size_t n)
+static int merge(struct store *s, const struct packlist *p, size_t n)
 {
 	char base[64], full[PATH_MAX], hex[41];
 	char(*names)[41];
@@ -339,12 +257,11 @@ static int merge(struct store *s, struct old_packs *p, size_t n)
 			s->nmerged = k;
 		}
 	s->merged = names;
-	s->merged_at = store_now() + 1000;
 	return 0;
 }
 
 /* A foreign gc, or another mount, takes packs that it has merged: that is no failure of ours, and there will be others. */
-static bool still_there(struct store *s, const struct old_packs *p, size_t n)
+static bool still_there(struct store *s, const struct packlist *p, size_t n)
 {
 	char path[80];
 	bool all = true;
@@ -369,7 +286,7 @@ static bool stopping(struct store *s)
 
 void upkeep_run(struct store *s, size_t least)
 {
-	struct old_packs p = {0};
+	struct packlist p = {0};
 	int lock;
 	size_t n;
 
@@ -378,11 +295,54 @@ void upkeep_run(struct store *s, size_t least)
 	lock = io_open(s->dirfd, "kv/upkeep", O_RDWR | O_CREAT, 0666);
 	if (lock < 0)
 		return;
-	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && list(s, &p) == 0 && p.n >= least && (n = choose(&p)) > 0 &&
-	    merge(s, &p, n) < 0 && !s->upkeep_failed && !stopping(s) && still_there(s, &p, n)) {
+	if (flock(lock, LOCK_EX | LOCK_NB) == 0 && packlist_read(s, &p) == 0 && p.n >= least &&
+	    (n = packlist_choose(&p)) > 0 && merge(s, &p, n) < 0 && !s->upkeep_failed && !stopping(s) &&
+	    still_there(s, &p, n)) {
 		store_log(s, "the packs could not be merged: is there a git of 2.32 or newer?");
 		s->upkeep_failed = true;
 	}
-	free(p.v);
+	packlist_release(&p);
 	io_close(lock);
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------- */
+
+#define MERGED_GRACE_MS 1000 /* for readers that have just listed what is to go */
+
+static void *upkeep_main(void *arg)
+{
+	struct store *s = arg;
+	uint64_t end;
+	bool stop;
+
+	store_be_nice();
+	upkeep_run(s, 0);
+	pthread_mutex_lock(&s->mu);
+	end = store_now() + MERGED_GRACE_MS;
+	while (s->nmerged && !s->stop && store_now() < end) {
+		store_wait_until(s, &s->upkeep_cond, end);
+		if (store_now() >= end && store_gc_running(s))
+			end = store_now() + MERGED_GRACE_MS;
+	}
+	stop = s->stop;
+	pthread_mutex_unlock(&s->mu);
+	if (!stop)
+		upkeep_tidy(s);
+	pthread_mutex_lock(&s->mu);
+	s->upkeep_busy = false;
+	pthread_mutex_unlock(&s->mu);
+	return NULL;
+}
+
+void upkeep_begin(struct store *s)
+{
+	upkeep_join(s); /* one that is over */
+	s->upkeep_busy = s->has_upkeep = pthread_create(&s->upkeep_thread, NULL, upkeep_main, s) == 0;
+}
+
+void upkeep_join(struct store *s)
+{
+	if (s->has_upkeep)
+		pthread_join(s->upkeep_thread, NULL);
+	s->has_upkeep = false;
 }
