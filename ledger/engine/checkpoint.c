@@ -217,9 +217,8 @@ static uint64_t next_look(struct store *s, uint64_t retired)
 static void *keeper_main(void *arg)
 {
 	struct store *s = arg;
-	uint64_t at;
-
 	sigset_t leases;
+	uint64_t at;
 
 	store_be_nice();
 	sigemptyset(&leases);

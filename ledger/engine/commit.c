@@ -408,8 +408,8 @@ static int commit_sync(struct store_group *g)
 	struct store *s = g->s;
 	char **names;
 	uint64_t small = 0;
-	int r, jr, pr = 0;
 	char why[256];
+	int r, jr, pr = 0;
 
 	pthread_mutex_lock(&s->mu);
 	r = reserve(g, &names);

@@ -230,11 +230,11 @@ int packer_wait(struct store *s);
 /* spare.c */
 /* The file is needed no more: kept to be written anew, or removed; that it is not there is fine.  Any thread. */
 void spare_keep(struct store *s, const char *path);
-/* One that nobody else sees, under a lease that ends when it is closed; `path`: its name.  -1: none.  Any thread. */
+/* One that nobody else sees, under a lease until it is filled or closed; `path`: its name.  -1: none.  Any thread. */
 int spare_take(struct store *s, char path[64]);
 /* The file at `path`, if nobody else sees it; as above. */
 int spare_open(struct store *s, const char *path);
-/* Exactly these bytes into it.  -1 and errno. */
+/* Exactly these bytes into it; the lease ends.  -1 and errno. */
 int spare_fill(int fd, const void *buf, size_t len);
 void spares_clear(struct store *s);
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The old values of a ref that moves often: the file of one of them becomes that of a new value (spare.c says why).  Files
- * go round within their ref, so even a reader that was on its way into one all the time finds a whole value of that ref:
- * the lease ends after the move.
+ * go round within their ref, so even a reader that was on its way into one all the time finds a whole value of that ref.
  *
  * After a power cut such a file may have its last value but one.  That must be one that recovery takes for ours, an ancestor
  * of the newest: so a ring holds nothing but what this process made in one go, and is emptied when somebody else has moved
@@ -60,20 +59,18 @@ static struct ring *ring_of(struct store *s, const char *name, const struct ledg
 	return r->name ? r : NULL;
 }
 
-/* A file at `path` with the value; open, under a lease when it was there (*leased).  -1 and errno. */
-static int fill(struct store *s, const char *path, const struct ledger_oid *to, bool *leased)
+/* A file at `path` with the value, open; `again`: one may be there.  -1 and errno. */
+static int fill(struct store *s, const char *path, const struct ledger_oid *to, bool again)
 {
 	char line[REF_LINE];
-	int fd = *leased ? spare_open(s, path) : -1, err;
+	int fd = again ? spare_open(s, path) : -1, err;
 
 	refmove_line(line, to);
-	*leased = fd >= 0;
 	if (fd >= 0 && spare_fill(fd, line, REF_LINE) == 0)
 		return fd;
 	if (fd >= 0)
 		io_close(fd);
 	io_unlink(s->dirfd, path);
-	*leased = false;
 	fd = io_open(s->dirfd, path, O_RDWR | O_CREAT | O_EXCL, 0666);
 	if (fd < 0 || io_pwrite(fd, line, REF_LINE, 0) == 0)
 		return fd;
@@ -89,15 +86,13 @@ int ring_move(struct store *s, const char *name, const struct ledger_oid *from, 
 	struct ring *r = ring_of(s, name, from);
 	char path[64];
 	unsigned i;
-	bool again;
 	int fd, got;
 
 	if (!r)
 		return LEDGER_ENOMEM;
-	again = r->n == RING_MAX;
-	i = again ? r->next : r->n;
+	i = r->n == RING_MAX ? r->next : r->n;
 	ring_path(s, path, r, i);
-	fd = fill(s, path, to, &again);
+	fd = fill(s, path, to, i < r->n);
 	if (fd < 0)
 		return ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
 	got = refmove_place(s->dirfd, path, name, true);
@@ -111,8 +106,6 @@ int ring_move(struct store *s, const char *name, const struct ledger_oid *from, 
 	else
 		r->n += got == REFMOVE_KEPT;
 	r->last = *to;
-	if (again)
-		fcntl(fd, F_SETLEASE, F_UNLCK);
 	refs_placed(&s->refs, name, fd, to);
 	return 0;
 }

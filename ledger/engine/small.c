@@ -44,7 +44,6 @@ static int put(struct store *s, const char *path, const char *final, const void 
 		return 0;
 	/* It may be written anew one day: not read-only, as packs for good are. */
 	r = pack_write_new(s->dirfd, path, buf, len, 0666, false);
-
 	if (!r && path != final && io_rename(s->dirfd, path, final) < 0)
 		r = ledger_fail(io_code(errno), "%s: %s", final, strerror(errno));
 	if (r < 0)

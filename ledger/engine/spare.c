@@ -6,7 +6,8 @@
  *
  * Nobody may see a file change that he has open.  So one is written anew only under a write lease, which the kernel gives
  * when there is no other open file and no mapping of it, and which makes who opens it wait until it ends (fcntl(2),
- * "Leases").  Nor may it have another name, as in a backup of hard links.  Where there are no leases nothing is kept.
+ * "Leases").  Nor may it have another name, as in a backup of hard links.  Where there are no leases nothing is kept.  The
+ * lease ends before the file gets its new name, so nobody who goes by names waits, not even for a process that is stopped.
  *
  * Spares are kv/<id>/f<n>, taken in the order in which they came.
  */
@@ -50,9 +51,11 @@ int spare_fill(int fd, const void *buf, size_t len)
 {
 	struct stat st;
 
-	if (io_pwrite(fd, buf, len, 0) < 0 || fstat(fd, &st) < 0)
+	if (io_pwrite(fd, buf, len, 0) < 0 || fstat(fd, &st) < 0 ||
+	    (st.st_size > (off_t)len && io_ftruncate(fd, (off_t)len) < 0))
 		return -1;
-	return st.st_size > (off_t)len ? io_ftruncate(fd, (off_t)len) : 0;
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return 0;
 }
 
 int spare_take(struct store *s, char path[64])

@@ -76,6 +76,20 @@ class Objects:
             return None, b""
         return words[0].decode(), self.reader.stdout.read(int(words[2]) + 1)[:-1]
 
+    def need(self, name):
+        """
+        The same of what is there.  git looks through its packs once more after a miss; a gc that puts one pack in the place of others
+        just then, without any grace, can hide an object from both looks, and from a reader that goes on for longer.
+        """
+        for _ in range(5):
+            found, data = self.read(name)
+            if found:
+                return found, data
+            self.reader.stdin.close()
+            self.reader.wait()
+            self.reader = self._start("cat-file", "--batch")
+        raise RuntimeError("git misses " + name)
+
     def write(self, kind, data):
         self.scratch.seek(0)
         self.scratch.truncate()
@@ -113,13 +127,7 @@ class Objects:
 
     def entries(self, oid):
         """A tree as {name: (mode, oid)}."""
-        found, data = self.read(oid)
-        if not found:
-            # git looks through its packs once more after a miss; a gc that puts one pack in the place of others just then, without
-            # any grace, can hide an object from both looks.
-            found, data = self.read(oid)
-        if not found:
-            raise RuntimeError("git misses " + oid)
+        _, data = self.need(oid)
         out, at = {}, 0
         while at < len(data):
             nul = data.index(b"\0", at)
@@ -134,7 +142,7 @@ class Snapshot:
 
     def __init__(self, objects, name):
         self.objects = objects
-        self.commit, data = objects.read(name)
+        self.commit, data = objects.need(name)
         text = data.decode()
         self.tree = text.split("\n", 1)[0].split(" ")[1]
         self.version = int(text.rsplit("KV-Version: ", 1)[1].split("\n", 1)[0])
@@ -143,7 +151,7 @@ class Snapshot:
     def value(self, key):
         top, name = key.split("/")
         entry = self.objects.entries(self.root[top][1]).get(name)
-        return self.objects.read(entry[1])[1] if entry else None
+        return self.objects.need(entry[1])[1] if entry else None
 
     def with_key(self, key, value):
         """The commit that sets (None: deletes) `key`; with the message but for the trailer."""
@@ -225,7 +233,7 @@ class RefClient(Outside):
         key = self.key()
         if self.dice.random() < 0.3:
             self.log.begin("tip", "-")
-            self.log.end("ok", commit=self.objects.read(self.ref)[0])
+            self.log.end("ok", commit=self.objects.need(self.ref)[0])
             return
         self.log.begin("read", key)
         state = state_or_torn(Snapshot(self.objects, self.ref).value(key))
@@ -252,7 +260,14 @@ class PushClient(Outside):
         self.objects = Objects(clone)
 
     def fetch(self):
-        gitlog.git(self.clone, "fetch", "-q", "--no-auto-gc", self.repo, "+%s:%s" % (self.ref, self.ref))
+        for _ in range(20):
+            done = subprocess.run(["git", "-C", self.clone, "fetch", "-q", "--no-auto-gc", self.repo, "+%s:%s" % (self.ref, self.ref)],
+                                  stderr=subprocess.PIPE)
+            # The ref has moved on since it was advertised, and upload-pack gives what is a ref's value.
+            if b"not our ref" not in done.stderr:
+                break
+        if done.returncode:
+            raise RuntimeError("git fetch: " + done.stderr.decode("utf-8", "replace"))
 
     def snapshot(self):
         self.fetch()
@@ -261,7 +276,7 @@ class PushClient(Outside):
     def look(self):
         self.log.begin("tip", "-")
         self.fetch()
-        self.log.end("ok", commit=self.objects.read(self.ref)[0])
+        self.log.end("ok", commit=self.objects.need(self.ref)[0])
 
     def move(self, new, old):
         return outcome_of(subprocess.run(["git", "-C", self.clone, "push", "-q", "--force-with-lease=%s:%s" % (self.ref, old),
