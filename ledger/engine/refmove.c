@@ -42,7 +42,7 @@ int refmove_prepare(int dirfd, const char *tmp, const struct ledger_oid *to, boo
 /* Readers that keep a descriptor take the old value for current while it has a name and the time that it had. */
 static bool mark_old(int dirfd, const char *path)
 {
-	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0, 0}};
+	const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = REFMOVE_OLD}};
 
 	return utimensat(dirfd, path, times, AT_SYMLINK_NOFOLLOW) == 0; /* a time is nothing to the disk: not through io.h */
 }

@@ -34,15 +34,17 @@ static bool stamp_set(struct ref_stamp *s, int fd)
 
 /*
  * Nothing replaced the file: the inode that we hold still has a name, and nothing touched it.  A rename over it takes the
- * name; a rename of it to elsewhere moves ctime, and so does the exchange that refmove.c does.
+ * name; a rename of it to elsewhere moves ctime, and so does the exchange that refmove.c does, which then takes its name or
+ * its time (REFMOVE_OLD): that may have been done already when it was stamped.
  */
 static bool stamp_good(const struct ref_stamp *s)
 {
 	struct stat st;
 
 	return s->fd >= 0 && fstat(s->fd, &st) == 0 && st.st_nlink > 0 && st.st_size == s->size &&
-	       st.st_mtim.tv_sec == s->mtime.tv_sec && st.st_mtim.tv_nsec == s->mtime.tv_nsec &&
-	       st.st_ctim.tv_sec == s->ctime.tv_sec && st.st_ctim.tv_nsec == s->ctime.tv_nsec;
+	       st.st_mtim.tv_sec != REFMOVE_OLD && st.st_mtim.tv_sec == s->mtime.tv_sec &&
+	       st.st_mtim.tv_nsec == s->mtime.tv_nsec && st.st_ctim.tv_sec == s->ctime.tv_sec &&
+	       st.st_ctim.tv_nsec == s->ctime.tv_nsec;
 }
 
 void refs_init(struct refs *r, int dirfd)

@@ -111,6 +111,7 @@ void refmove_line(char line[REF_LINE], const struct ledger_oid *oid);
  * stay at `tmp`, and then REFMOVE_KEPT is returned; nobody takes it for the ref's value any more.
  */
 enum { REFMOVE_KEPT = 1 };
+#define REFMOVE_OLD 0 /* seconds: the modification time of a value's file that is kept so */
 int refmove_place(int dirfd, const char *tmp, const char *name, bool keep);
 /* fsync of the ref and of the directories above it.  EDEAD: an fsync failed. */
 int refmove_sync(int dirfd, const char *name);

@@ -146,11 +146,11 @@ static void nobody_sees_a_file_change(void **state)
 	}
 	snprintf(ref, sizeof(ref), "%s/refs/kv/app", f->repo);
 	/* The first commits of a process have no small packs. */
-	for (packs.gl_pathc = 0; i < COMMITS_MAX && small_packs(f, "idx", &idxs) < 4; i++) {
-		commit(f, i);
+	while (i < COMMITS_MAX && small_packs(f, "idx", &idxs) < 4) {
 		globfree(&idxs);
+		commit(f, i++);
 	}
-	assert_true(small_packs(f, "idx", &idxs) >= 4 && small_packs(f, "pack", &packs) >= 4);
+	assert_true(idxs.gl_pathc >= 4 && small_packs(f, "pack", &packs) >= 4);
 	watch(&w[n++], packs.gl_pathv[0]);
 	watch(&w[n++], idxs.gl_pathv[0]);
 	watch_mapped(&w[n++], packs.gl_pathv[1]);
@@ -223,10 +223,51 @@ static void a_foreign_move_ends_the_round(void **state)
 	}
 }
 
+/* The linker has every fstat() of the ledger come here. */
+int __real_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st);
+
+static struct fixture *before_fstat; /* somebody moves the ref just before the next one */
+
+int __wrap_fstat64(int fd, struct stat *st)
+{
+	struct fixture *f = before_fstat;
+
+	before_fstat = NULL;
+	if (f)
+		commit(f, 1000000);
+	return __real_fstat64(fd, st);
+}
+
+/* One that has opened the ref's file, and looks at it only when the ref has gone on to another one. */
+static void an_old_value_is_never_taken_for_current(void **state)
+{
+	struct fixture *f = *state;
+	struct ledger_tip tip;
+	struct ledger *other;
+	glob_t packs;
+	int i = 0;
+
+	while (i < COMMITS_MAX && small_packs(f, "pack", &packs) < 8) {
+		globfree(&packs);
+		commit(f, i++);
+	}
+	globfree(&packs);
+	other = open_again(f);
+	before_fstat = f;
+	assert_ok(ledger_tip(other, "app", &tip));
+	assert_null(before_fstat);
+	assert_ok(ledger_tip(other, "app", &tip));
+	assert_string_equal(hex_of(&tip.commit), git(f, "rev-parse refs/kv/app"));
+	ledger_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(nobody_sees_a_file_change, fixture_setup_synced, fixture_teardown),
+		cmocka_unit_test_setup_teardown(an_old_value_is_never_taken_for_current, fixture_setup_synced,
+						fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_foreign_move_ends_the_round, fixture_setup_synced, fixture_teardown),
 	};
 
