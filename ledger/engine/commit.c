@@ -33,6 +33,7 @@ void store_cut(struct store *s)
 	}
 	s->frozen = s->cur;
 	s->cur = fresh;
+	atomic_fetch_add(&s->cuts, 1);
 	s->cut_now = false;
 	pthread_cond_signal(&s->keep_cond);
 }

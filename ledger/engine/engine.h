@@ -124,6 +124,8 @@ struct packer {
 struct ring {
 	char *name;             /* NULL: none */
 	struct ledger_oid last; /* what the ref was moved to */
+	unsigned cut;           /* store.cuts when it began */
+	bool own;               /* the file that is the ref's now is the ring's */
 	unsigned n, next;       /* files there are; the one that is due when there are RING_MAX */
 };
 
@@ -152,6 +154,7 @@ struct store {
 	/* All below: mu, unless it says otherwise. */
 	int dead; /* a sync failed: the code to answer with */
 	struct gen *cur, *frozen;
+	atomic_uint cuts; /* how often `cur` was frozen */
 	struct held *held;
 	bool group_active;
 	struct store_group group; /* the group's thread */

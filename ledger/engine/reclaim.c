@@ -74,10 +74,11 @@ static enum verdict judge(struct recovery *rc, const struct dead *d, const struc
 	}
 	if (in_chain(d, last->ref, now))
 		return MOVES;
-	if (ledger_oid_is_zero(&last->to))
-		return FOREIGN;
+	/* Half of one value over another is an object that nobody ever made. */
 	if (!odb_exists(s, now))
 		return MOVES;
+	if (ledger_oid_is_zero(&last->to))
+		return FOREIGN;
 	if (reaches(s, now, &last->to))
 		return STAYS;
 	/* Older than our journal: a power cut lost a move, or somebody moved it back. */

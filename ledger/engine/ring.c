@@ -3,9 +3,10 @@
  * The old values of a ref that moves often: the file of one of them becomes that of a new value (spare.c says why).  Files
  * go round within their ref, so even a reader that was on its way into one all the time finds a whole value of that ref.
  *
- * After a power cut such a file may have its last value but one.  That must be one that recovery takes for ours, an ancestor
- * of the newest: so a ring holds nothing but what this process made in one go, and is emptied when somebody else has moved
- * the ref, and when it comes or goes.
+ * After a power cut such a file may have any of the values that were ever written to it, or half of one.  Recovery knows
+ * what to do with half a value, and with those that its journal names: so a ring has only files that were created, and
+ * values that were written, since the generation at work began, goes on only from the value that it wrote last, and ends
+ * when somebody else has moved the ref and when it comes or goes.
  *
  * Threads: the one that moves refs, the group's or the publisher.
  */
@@ -52,10 +53,14 @@ static struct ring *ring_of(struct store *s, const char *name, const struct ledg
 {
 	struct ring *r = &s->rings[refs_slot(name)];
 
-	if (r->name && (strcmp(r->name, name) != 0 || !ledger_oid_eq(&r->last, from)))
+	unsigned cuts = atomic_load(&s->cuts);
+
+	if (r->name && (strcmp(r->name, name) != 0 || !ledger_oid_eq(&r->last, from) || r->cut != cuts))
 		clear(s, r);
-	if (!r->name)
+	if (!r->name) {
 		r->name = io_strdup(name);
+		r->cut = cuts;
+	}
 	return r->name ? r : NULL;
 }
 
@@ -95,7 +100,7 @@ int ring_move(struct store *s, const char *name, const struct ledger_oid *from, 
 	fd = fill(s, path, to, i < r->n);
 	if (fd < 0)
 		return ledger_fail(io_code(errno), "%s: %s", path, strerror(errno));
-	got = refmove_place(s->dirfd, path, name, true);
+	got = refmove_place(s->dirfd, path, name, r->own);
 	if (got < 0) {
 		io_unlink(s->dirfd, path);
 		io_close(fd);
@@ -106,6 +111,7 @@ int ring_move(struct store *s, const char *name, const struct ledger_oid *from, 
 	else
 		r->n += got == REFMOVE_KEPT;
 	r->last = *to;
+	r->own = true;
 	refs_placed(&s->refs, name, fd, to);
 	return 0;
 }

@@ -29,6 +29,8 @@ static struct {
 	struct event *v;
 	size_t n, cap;
 	int nfiles;
+	ino_t *inos; /* of each file */
+	size_t inocap;
 	struct fd {
 		int file;  /* 0: none */
 		char *dir; /* of a directory */
@@ -168,31 +170,56 @@ static struct event *add(enum io_op op, const char *path, const char *to)
 	return e;
 }
 
+static int new_file(ino_t ino)
+{
+	size_t n = (size_t)++disk.nfiles;
+
+	if (n >= disk.inocap) {
+		disk.inocap = disk.inocap * 2 + 1024;
+		disk.inos = realloc(disk.inos, disk.inocap * sizeof(*disk.inos));
+		assert(disk.inos);
+	}
+	disk.inos[n] = ino;
+	return (int)n;
+}
+
+/*
+ * What a descriptor is open on tells its inode, not its path: another thread may have put another file there before this
+ * call is written down.  An inode is used again, the newest file counts.
+ */
+static int file_of(ino_t ino)
+{
+	int n = disk.nfiles;
+
+	while (n && disk.inos[n] != ino)
+		n--;
+	return n;
+}
+
 static void opened(const struct io_call *c, int fd)
 {
+	struct stat st;
 	struct fd *f;
-	struct entry *known;
 
 	assert(fd < (int)(sizeof(disk.fds) / sizeof(*disk.fds)));
 	f = &disk.fds[fd];
 	memset(f, 0, sizeof(*f));
-	if ((c->flags & O_TMPFILE) == O_TMPFILE) {
-		f->file = ++disk.nfiles;
-		return;
-	}
-	if (c->flags & O_DIRECTORY) {
+	if (c->flags & O_DIRECTORY && (c->flags & O_TMPFILE) != O_TMPFILE) {
 		f->dir = strdup(c->path);
 		return;
 	}
-	known = find(&live, c->path);
-	if (!known) {
+	assert(fstat(fd, &st) == 0);
+	if ((c->flags & O_TMPFILE) == O_TMPFILE) {
+		f->file = new_file(st.st_ino);
+	} else if (c->flags & O_EXCL || (c->flags & O_CREAT && !find(&live, c->path))) {
 		struct event *e = add(IO_OPEN, c->path, NULL);
 
-		e->file = ++disk.nfiles;
+		f->file = e->file = new_file(st.st_ino);
 		apply(&live, e);
-		known = find(&live, c->path);
+	} else {
+		/* None: a state that a cut has left is at work, and nobody asks for what is written down now. */
+		f->file = file_of(st.st_ino);
 	}
-	f->file = known->file;
 }
 
 static int before(void *arg, struct io_call *c)
@@ -266,7 +293,7 @@ static void take_base(const char *rel)
 			take_base(sub);
 			continue;
 		}
-		e->file = ++disk.nfiles;
+		e->file = new_file(st.st_ino);
 		apply(&live, e);
 		e = add(IO_WRITE, NULL, NULL);
 		e->file = disk.nfiles;
@@ -298,6 +325,9 @@ void disk_end(void)
 	}
 	free(disk.v);
 	disk.v = NULL;
+	free(disk.inos);
+	disk.inos = NULL;
+	disk.inocap = 0;
 	disk.n = disk.cap = 0;
 	disk.nfiles = 0;
 	names_free(&live);

@@ -26,6 +26,7 @@ static struct ack acks[20000];
 static size_t nacks;
 static struct ledger *led;
 static int per_thread;
+static size_t renamed_from, renamed_to; /* the calls of the rename and what comes after it */
 
 static void acked(const struct ledger_oid *commit)
 {
@@ -84,9 +85,11 @@ static void workload(struct fixture *f, enum ledger_publish publish, unsigned rn
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(t[i], NULL);
 	commit_one(&rnd, true);
+	renamed_from = disk_now();
 	assert_ok(ledger_ns_rename(led, "ns0", "renamed", NULL, 0, &res));
 	for (int i = 0; i < 10; i++)
 		commit_one(&rnd, false);
+	renamed_to = disk_now();
 	ledger_free(led);
 }
 
@@ -233,8 +236,12 @@ static void cuts(struct fixture *f, enum ledger_publish publish, int commits)
 	qsort(acks, nacks, sizeof(*acks), by_commit);
 	check_acks(f, end, "no cut at all");
 	print_message("%zu calls, %zu acknowledged commits\n", end - from, nacks);
-	for (int i = 0; i < n; i++)
-		cut(f, from + (size_t)rand_r(&seed) % (end - from + 1), (enum disk_fate)(i % 3), &seed);
+	for (int i = 0; i < n; i++) {
+		bool rename = i % 4 == 0;
+		size_t first = rename ? renamed_from : from, last = rename ? renamed_to : end;
+
+		cut(f, first + (size_t)rand_r(&seed) % (last - first + 1), (enum disk_fate)(i / 4 % 3), &seed);
+	}
 	disk_end();
 	assert_ok(ledger_open(&f->l, f->repo, NULL));
 }
