@@ -133,6 +133,8 @@ static int move_back(struct store_group *g, int why)
 
 		if (h->placed && store_move_ref(g->s, h->name, &h->to, &h->disk, "undone: the group failed", false) < 0)
 			return ledger_fail(LEDGER_EDEAD, "%s can be moved neither on (%s) nor back", h->name, text);
+		if (h->placed)
+			ring_drop(g->s, h->name); /* it has the value that is not to be */
 	}
 	return ledger_fail(why, "%s", text);
 }
