@@ -94,7 +94,6 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
 	char tmp[64];
 	int r;
 
-	store_tmp(s, tmp, "r", 0);
 	if (!sync && !ledger_oid_is_zero(from) && !ledger_oid_is_zero(to)) {
 		r = ring_move(s, name, from, to);
 		if (!r)
@@ -102,6 +101,7 @@ int store_move_ref(struct store *s, const char *name, const struct ledger_oid *f
 		return r;
 	}
 	ring_drop(s, name);
+	store_tmp(s, tmp, "r", 0);
 	if (ledger_oid_is_zero(to)) {
 		r = refmove_delete(&s->refs, &s->owner, tmp, name, sync);
 		if (!r)

@@ -17,9 +17,9 @@
  * Before there is a journal (the first groups of a process, so that a process of one commit is cheap) a group is
  * "direct": its pack is synced, then its ref.
  *
- * Threads: the group's thread (one at a time, ledger/commit.c sees to that), the publisher, the keeper, the packer, the
- * watcher, and any number of readers.  Lock order: store.mu, then refs.mu.  store.own_mu comes before all;
- * store.stage_mu is taken alone.
+ * Threads: the group's thread (one at a time, ledger/commit.c sees to that), the publisher, the keeper, the packer,
+ * upkeep, the watcher, and any number of readers.  Lock order: store.mu, then refs.mu.  store.own_mu comes before all;
+ * store.stage_mu is taken alone, packer.mu and store.spare_mu are leaves.
  */
 #ifndef LEDGER_ENGINE_ENGINE_H
 #define LEDGER_ENGINE_ENGINE_H
@@ -248,7 +248,6 @@ void ring_drop(struct store *s, const char *name);
 void rings_clear(struct store *s);
 
 /* small.c */
-void small_name(const struct store *s, char out[41], uint64_t seq);
 /* Writes the finished pack as the small pack `seq`; `kind`: of the writer's own temporary file.  Nothing is left on failure.
  */
 int small_write(struct store *s, struct pack *p, uint64_t seq, const char *kind);

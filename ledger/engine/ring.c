@@ -52,7 +52,6 @@ void rings_clear(struct store *s)
 static struct ring *ring_of(struct store *s, const char *name, const struct ledger_oid *from)
 {
 	struct ring *r = &s->rings[refs_slot(name)];
-
 	unsigned cuts = atomic_load(&s->cuts);
 
 	if (r->name && (strcmp(r->name, name) != 0 || !ledger_oid_eq(&r->last, from) || r->cut != cuts))

@@ -7,17 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-void small_name(const struct store *s, char out[41], uint64_t seq)
-{
-	snprintf(out, 41, "6b76%016" PRIx64 "%020" PRIx64, s->owner.id, seq);
-}
-
 static void small_path(const struct store *s, char out[80], uint64_t seq, const char *suffix)
 {
-	char name[41];
-
-	small_name(s, name, seq);
-	snprintf(out, 80, PACK_DIR "/pack-%s.%s", name, suffix);
+	snprintf(out, 80, PACK_DIR "/pack-6b76%016" PRIx64 "%020" PRIx64 ".%s", s->owner.id, seq, suffix);
 }
 
 /* In a spare file.  -1: there is none, or none that can be written. */
