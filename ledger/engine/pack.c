@@ -21,8 +21,9 @@ void pack_init(struct pack *p, int level)
 
 void pack_release(struct pack *p)
 {
-	if (p->zinit)
-		deflateEnd(&p->z);
+	for (int i = 0; i < 2; i++)
+		if (p->zinit[i])
+			deflateEnd(&p->z[i]);
 	free(p->buf);
 	free(p->ents);
 	free(p->idx);
@@ -36,27 +37,39 @@ void pack_begin(struct pack *p)
 	p->id = atomic_fetch_add(&last_id, 1) + 1;
 }
 
+/* Most objects are small: tables of zlib's own size take longer to clear than such a one to compress. */
+#define SMALL_MAX 1024
+#define SMALL_WINDOW 12
+#define SMALL_MEM 5
+/* So few bytes are stored: they would save next to nothing. */
+#define STORED_MAX 128
+
 static size_t zbound(struct pack *p, size_t len, int level)
 {
-	return level ? compressBound(len) + 64 : delta_stored_bound(len);
+	/* The small tables may make more of what does not compress than compressBound() knows. */
+	return level ? compressBound(len) + (len <= SMALL_MAX ? len / 4 : 0) + 64 : delta_stored_bound(len);
 }
 
 static size_t zput(struct pack *p, unsigned char *out, size_t room, const void *data, size_t len, int level)
 {
+	bool small = len <= SMALL_MAX;
+	z_stream *z = &p->z[small];
+
 	if (level == 0)
 		return delta_stored(out, data, len);
-	if (!p->zinit) {
-		if (deflateInit(&p->z, level) != Z_OK)
+	if (!p->zinit[small]) {
+		if ((small ? deflateInit2(z, level, Z_DEFLATED, SMALL_WINDOW, SMALL_MEM, Z_DEFAULT_STRATEGY)
+			   : deflateInit(z, level)) != Z_OK)
 			return 0;
-		p->zinit = true;
+		p->zinit[small] = true;
 	} else {
-		deflateReset(&p->z);
+		deflateReset(z);
 	}
-	p->z.next_in = (unsigned char *)data;
-	p->z.avail_in = (unsigned)len;
-	p->z.next_out = out;
-	p->z.avail_out = (unsigned)room;
-	return deflate(&p->z, Z_FINISH) == Z_STREAM_END ? p->z.total_out : 0;
+	z->next_in = (unsigned char *)data;
+	z->avail_in = (unsigned)len;
+	z->next_out = out;
+	z->avail_out = (unsigned)room;
+	return deflate(z, Z_FINISH) == Z_STREAM_END ? z->total_out : 0;
 }
 
 /* Starts an entry: room for it in both arrays. */
@@ -80,7 +93,7 @@ static void entry_done(struct pack *p, const struct ledger_oid *oid, size_t len)
 
 int pack_add_raw(struct pack *p, enum store_type type, const struct ledger_oid *oid, const void *data, size_t len)
 {
-	int level = len > UINT32_MAX / 2 ? 0 : p->level;
+	int level = len < STORED_MAX || len > UINT32_MAX / 2 ? 0 : p->level;
 	size_t room = zbound(p, len, level), n, z;
 	unsigned char *at;
 

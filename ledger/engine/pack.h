@@ -32,9 +32,9 @@ struct pack {
 	unsigned char *idx;
 	size_t idxlen, idxcap;
 	uint64_t id;
-	int level; /* zlib's, of all but deltas */
-	bool zinit;
-	z_stream z;
+	int level;     /* zlib's, of all but deltas */
+	bool zinit[2]; /* of `z`: for large objects and for small ones */
+	z_stream z[2];
 	struct ledger_oid trailer;
 };
 
