@@ -18,11 +18,12 @@ void who_from_req(struct who *w, fuse_req_t req)
 
 void who_look(struct who *w, struct proc_exit *end)
 {
+	pid_t tid = w->tid ? w->tid : w->pid;
 	struct proc_look look = {0};
 
 	if (w->pid && w->comm[0] && !end)
 		return;
-	if (proc_look(w->tid ? w->tid : w->pid, &look)) {
+	if (end ? proc_look(tid, &look) : proc_task(tid, &look.tgid, look.comm)) {
 		look.tgid = w->pid ? w->pid : w->tid;
 		strcpy(look.comm, "?");
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,15 +78,86 @@ static int status_number(pid_t tid, const char *key, long *out)
 	return 0;
 }
 
+/* A name for trailers and log lines: to the end of the line, without control bytes. */
+static void copy_comm(char out[PROC_COMM_SIZE], const char *text, const char *end)
+{
+	size_t i;
+
+	for (i = 0; i < PROC_COMM_SIZE - 1 && text + i < end; i++)
+		out[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
+	out[i] = '\0';
+}
+
+/*
+ * Threads that asked lately: the file comm of each, open.  It is bound to that very thread, so what can still be read is
+ * its name, and says that the number is still its own.
+ */
+static struct task {
+	pid_t tid, tgid;
+	int fd;
+} tasks[64];
+static pthread_mutex_t tasks_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* The name as the file has it, with a newline; nothing: the thread is gone. */
+static bool task_name(const struct task *t, char text[PROC_COMM_SIZE + 1])
+{
+	ssize_t n = pread(t->fd, text, PROC_COMM_SIZE, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+static int task_learn(struct task *t, pid_t tid, char text[PROC_COMM_SIZE + 1])
+{
+	char path[64];
+	long tgid;
+	int err;
+
+	if (t->tid)
+		close(t->fd);
+	t->tid = 0;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+	t->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (t->fd < 0)
+		return errno == ENOENT ? ESRCH : errno;
+	err = status_number(tid, "Tgid", &tgid);
+	/* The name last: that it is there says that the status was the same thread's. */
+	if (!err && !task_name(t, text))
+		err = ESRCH;
+	if (err) {
+		close(t->fd);
+		return err;
+	}
+	t->tid = tid;
+	t->tgid = (pid_t)tgid;
+	return 0;
+}
+
+int proc_task(pid_t tid, pid_t *tgid, char comm[PROC_COMM_SIZE])
+{
+	struct task *t = &tasks[(unsigned)tid % (sizeof(tasks) / sizeof(*tasks))];
+	char text[PROC_COMM_SIZE + 1];
+	int err = 0;
+
+	if (tid <= 0)
+		return ESRCH;
+	pthread_mutex_lock(&tasks_lock);
+	if (t->tid != tid || !task_name(t, text))
+		err = task_learn(t, tid, text);
+	if (!err)
+		*tgid = t->tgid;
+	pthread_mutex_unlock(&tasks_lock);
+	if (!err && comm) {
+		size_t len = strlen(text);
+
+		copy_comm(comm, text, text + len - (text[len - 1] == '\n'));
+	}
+	return err;
+}
+
 int proc_tgid(pid_t tid, pid_t *out)
 {
-	long v;
-	int err = status_number(tid, "Tgid", &v);
-
-	if (err)
-		return err;
-	*out = (pid_t)v;
-	return 0;
+	return proc_task(tid, out, NULL);
 }
 
 static int pidfd_open_raw(pid_t pid)
@@ -187,16 +259,6 @@ static int stat_exit_code(const char *stat, long *out)
 	return 0;
 }
 
-/* A name for trailers and log lines: to the end of the line, without control bytes. */
-static void copy_comm(char out[PROC_COMM_SIZE], const char *text, const char *end)
-{
-	size_t i;
-
-	for (i = 0; i < PROC_COMM_SIZE - 1 && text + i < end; i++)
-		out[i] = iscntrl((unsigned char)text[i]) ? '?' : text[i];
-	out[i] = '\0';
-}
-
 /* How a task ends whose status is in `status`. */
 static int exit_state(pid_t tid, const char *status, struct proc_exit *out)
 {
@@ -248,17 +310,6 @@ int proc_look(pid_t tid, struct proc_look *out)
 	out->tgid = (pid_t)strtol(tgid, NULL, 10);
 	copy_comm(out->comm, buf + strlen(key), strchr(buf, '\n'));
 	return 0;
-}
-
-void proc_comm(pid_t tid, char buf[PROC_COMM_SIZE])
-{
-	char text[64];
-	size_t len;
-
-	if (tid <= 0 || slurp(tid, "comm", text, sizeof(text)) || !text[0])
-		strcpy(text, "?");
-	len = strlen(text);
-	copy_comm(buf, text, text + len - (text[len - 1] == '\n'));
 }
 
 pid_t proc_last_pid(void)

@@ -45,7 +45,13 @@ bool proc_pidfd_alive(int pidfd);
 /* Is this very process still there?  With `start` 0: any process of that number. */
 bool proc_alive(const struct proc_id *id);
 
-/* Thread group of a thread. */
+#define PROC_COMM_SIZE 16
+
+/*
+ * Thread group of a thread, and its name for trailers and log lines (control bytes become '?'; `comm` may be NULL).  1 us
+ * for one that was asked about lately, at the price of a descriptor each for 64 of them.
+ */
+int proc_task(pid_t tid, pid_t *tgid, char comm[PROC_COMM_SIZE]);
 int proc_tgid(pid_t tid, pid_t *out);
 
 /*
@@ -53,8 +59,6 @@ int proc_tgid(pid_t tid, pid_t *out);
  * of the process `tgid`, or -1; with it the answer is about that very process, never about a later one of its number.
  */
 int proc_parent(pid_t tgid, int pidfd, pid_t *out);
-
-#define PROC_COMM_SIZE 16
 
 /* How a task that is exiting ends. */
 struct proc_exit {
@@ -69,7 +73,7 @@ struct proc_exit {
  */
 int proc_exit_state(pid_t tid, struct proc_exit *out);
 
-/* What a request wants to know of its caller, by one reading of status: process, name (as proc_comm()), exit. */
+/* What a request wants to know of its caller, by one reading of status: process, name (as proc_task()), exit. */
 struct proc_look {
 	pid_t tgid;
 	char comm[PROC_COMM_SIZE];
@@ -77,9 +81,6 @@ struct proc_look {
 };
 
 int proc_look(pid_t tid, struct proc_look *out);
-
-/* The thread's name, for trailers and log lines; control bytes become '?'.  "?" when it is gone; always terminated. */
-void proc_comm(pid_t tid, char buf[PROC_COMM_SIZE]);
 
 /* The process id given out last in this process namespace (clock of proc_held()); 0 when it cannot be read. */
 pid_t proc_last_pid(void);

@@ -106,12 +106,13 @@ struct inode *session_own_saved(struct fs *fs, struct place *p, const struct led
 {
 	struct inode *own[OWN_MAX], *found = NULL;
 	uint64_t version;
-	bool any, good;
+	bool any = false, good;
 	unsigned n = 0;
 	pid_t pid;
 
 	pthread_mutex_lock(&fs->lock);
-	any = p->sessions;
+	for (struct session *s = p->sessions; s && !any; s = s->next)
+		any = s->opens;
 	pthread_mutex_unlock(&fs->lock);
 	if (!any || proc_tgid(tid, &pid))
 		return NULL;

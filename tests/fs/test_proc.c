@@ -132,20 +132,19 @@ static void names_and_clock(void **state)
 
 	(void)state;
 	prctl(PR_SET_NAME, "a) b\n(c");
-	proc_comm(getpid(), comm);
+	assert_int_equal(proc_task(getpid(), &pid, comm), 0);
+	assert_int_equal(pid, getpid());
 	assert_string_equal(comm, "a) b?(c");
 	prctl(PR_SET_NAME, "0123456789abcdef"); /* the kernel keeps 15 */
-	proc_comm(getpid(), comm);
+	assert_int_equal(proc_task(getpid(), &pid, comm), 0);
 	assert_string_equal(comm, "0123456789abcde");
 	/* A name cannot pass itself off as a line of status. */
 	prctl(PR_SET_NAME, "x\nPPid:\t1");
 	assert_int_equal(proc_parent(getpid(), -1, &pid), 0);
 	assert_int_equal(pid, getppid());
 	prctl(PR_SET_NAME, "test");
-	proc_comm(dead_pid(), comm);
-	assert_string_equal(comm, "?");
-	proc_comm(0, comm);
-	assert_string_equal(comm, "?");
+	assert_int_equal(proc_task(dead_pid(), &pid, comm), ESRCH);
+	assert_int_equal(proc_task(0, &pid, comm), ESRCH);
 
 	before = proc_last_pid();
 	pid = dead_pid();
@@ -167,6 +166,74 @@ static struct proc_held_query query(void)
 	q.mnt_id = proc_mount_id(st.st_dev);
 	assert_true(q.mnt_id >= 0);
 	return q;
+}
+
+static void *thread_tells(void *arg)
+{
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+
+	assert_int_equal(write(*(int *)arg, &tid, sizeof(tid)), sizeof(tid));
+	pause();
+	return NULL;
+}
+
+/* A child with that number; false: the kernel gave it another one. */
+static bool child_with(pid_t pid, pid_t *child)
+{
+	FILE *f = fopen("/proc/sys/kernel/ns_last_pid", "w");
+	bool set = f && fprintf(f, "%d", pid - 1) > 0;
+
+	if (f)
+		set = fclose(f) == 0 && set;
+	if (!set)
+		skip();
+	*child = fork();
+	if (*child == 0) {
+		prctl(PR_SET_NAME, "newer");
+		pause();
+	}
+	return *child == pid;
+}
+
+/* The number of a thread goes to a process: neither its old group nor its old name may stick to it. */
+static void number_again(void **state)
+{
+	char comm[PROC_COMM_SIZE];
+	pid_t pid, tid, tgid, child = 0;
+	bool same = false;
+	int fd[2];
+
+	(void)state;
+	assert_int_equal(pipe(fd), 0);
+	pid = fork();
+	if (pid == 0) {
+		pthread_t t;
+
+		prctl(PR_SET_NAME, "older");
+		pthread_create(&t, NULL, thread_tells, &fd[1]);
+		pause();
+	}
+	assert_int_equal(read(fd[0], &tid, sizeof(tid)), sizeof(tid));
+	assert_int_equal(proc_task(tid, &tgid, comm), 0);
+	assert_int_equal(tgid, pid);
+	assert_string_equal(comm, "older");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(proc_tgid(tid, &tgid), ESRCH);
+	for (int i = 0; i < 20 && !same; i++) {
+		same = child_with(tid, &child);
+		if (same) {
+			while (proc_task(tid, &tgid, comm) == 0 && strcmp(comm, "newer") != 0)
+				sched_yield();
+			assert_int_equal(tgid, child);
+			assert_string_equal(comm, "newer");
+		}
+		kill(child, SIGKILL);
+		waitpid(child, NULL, 0);
+	}
+	assert_true(same);
+	close(fd[0]);
+	close(fd[1]);
 }
 
 static void nobody_holds(void **state)
@@ -400,7 +467,7 @@ int main(void)
 		cmocka_unit_test(identity),       cmocka_unit_test(exit_states),        cmocka_unit_test(names_and_clock),
 		cmocka_unit_test(nobody_holds),   cmocka_unit_test(flusher_and_opener), cmocka_unit_test(newcomers),
 		cmocka_unit_test(unshared_table), cmocka_unit_test(leader_gone),        cmocka_unit_test(other_namespaces),
-		cmocka_unit_test(unreadable),
+		cmocka_unit_test(unreadable),     cmocka_unit_test(number_again),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
