@@ -3,48 +3,55 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-static void put_oid(FILE *f, const char *name, const struct ledger_oid *oid)
+/* Each of these writes at `at` and returns what is behind; the caller has made room. */
+static char *put_oid(char *at, const char *name, const struct ledger_oid *oid)
 {
-	char hex[LEDGER_OID_HEXSIZE + 1];
-
-	fprintf(f, "%s=%s\n", name, ledger_oid_is_zero(oid) ? "absent" : ledger_oid_fmt(hex, oid));
+	at = stpcpy(stpcpy(at, name), "=");
+	if (ledger_oid_is_zero(oid)) {
+		at = stpcpy(at, "absent");
+	} else {
+		ledger_oid_fmt(at, oid);
+		at += LEDGER_OID_HEXSIZE;
+	}
+	return stpcpy(at, "\n");
 }
 
-static void put_expected(FILE *f, const struct ledger_expect *e)
+static char *put_number(char *at, const char *name, uint64_t n)
+{
+	return at + sprintf(at, "%s=%llu\n", name, (unsigned long long)n);
+}
+
+static char *put_expected(char *at, const struct ledger_expect *e)
 {
 	static const struct ledger_oid none;
 
 	switch (e->what) {
 	case LEDGER_EXPECT_TREE:
-		put_oid(f, "expected-tree", &e->oid);
-		break;
+		return put_oid(at, "expected-tree", &e->oid);
 	case LEDGER_EXPECT_COMMIT:
-		put_oid(f, "expected-commit", &e->oid);
-		break;
+		return put_oid(at, "expected-commit", &e->oid);
 	case LEDGER_EXPECT_VERSION:
-		fprintf(f, "expected-version=%llu\n", (unsigned long long)e->version);
-		break;
+		return put_number(at, "expected-version", e->version);
 	case LEDGER_EXPECT_BLOB:
-		put_oid(f, "expected-blob", &e->oid);
-		break;
+		return put_oid(at, "expected-blob", &e->oid);
 	case LEDGER_EXPECT_ABSENT:
-		put_oid(f, "expected-blob", &none);
-		break;
+		return put_oid(at, "expected-blob", &none);
 	}
+	return at;
 }
 
 /* A line is a line: names may hold anything but a slash and NUL. */
-static void put_name(FILE *f, const char *name, const char *value)
+static char *put_name(char *at, const char *name, const char *value)
 {
-	fprintf(f, "%s=", name);
+	at = stpcpy(stpcpy(at, name), "=");
 	for (; *value; value++) {
 		if (*value == '\n' || *value == '\\')
-			fprintf(f, "\\%s", *value == '\n' ? "n" : "\\");
-		else
-			fputc(*value, f);
+			*at++ = '\\';
+		*at++ = *value == '\n' ? 'n' : *value;
 	}
-	fputc('\n', f);
+	return stpcpy(at, "\n");
 }
 
 static const char *result_name(int result)
@@ -52,30 +59,25 @@ static const char *result_name(int result)
 	return !result ? "committed" : result == LEDGER_ELOCKED ? "locked" : "conflict";
 }
 
+#define LINES_MAX 1024 /* all lines but the two names */
+
 static char *status_text(const char *ns, const struct status *s, const struct ledger_result *res)
 {
-	char *text = NULL;
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
+	const char *key = s->key ? s->key : "";
+	char *text = malloc(LINES_MAX + 2 * strlen(ns) + 2 * strlen(key)), *at = text;
 
-	if (!f)
+	if (!text)
 		return NULL;
-	fprintf(f, "result=%s\n", result_name(s->result));
+	at = stpcpy(stpcpy(stpcpy(at, "result="), result_name(s->result)), "\n");
 	if (s->result == LEDGER_ECONFLICT)
-		fprintf(f, "reason=%s\n", ledger_reason_name(res->reason));
-	put_name(f, "namespace", ns);
-	put_name(f, "key", s->key ? s->key : "");
+		at = stpcpy(stpcpy(stpcpy(at, "reason="), ledger_reason_name(res->reason)), "\n");
+	at = put_name(put_name(at, "namespace", ns), "key", key);
 	if (s->expected)
-		put_expected(f, s->expected);
-	put_oid(f, "tree", &res->tip.tree);
-	put_oid(f, "commit", &res->tip.commit);
-	fprintf(f, "version=%llu\n", (unsigned long long)res->tip.version);
+		at = put_expected(at, s->expected);
+	at = put_oid(put_oid(at, "tree", &res->tip.tree), "commit", &res->tip.commit);
+	at = put_number(at, "version", res->tip.version);
 	if (s->key)
-		put_oid(f, "blob", &res->blob);
-	if (fclose(f)) {
-		free(text);
-		return NULL;
-	}
+		put_oid(at, "blob", &res->blob);
 	return text;
 }
 
