@@ -431,12 +431,12 @@ static int commit_sync(struct store_group *g)
 		snprintf(why, sizeof(why), "%s", ledger_errmsg());
 	else
 		r = sync_foreign(g);
+	if (!jr && !r)
+		r = lock_all(g);
 	if (small)
 		pr = packer_wait(s);
 	if (!r)
 		r = pr;
-	if (!jr && !r)
-		r = lock_all(g);
 	if (!jr && !r)
 		r = place_all(g, false);
 	if (r == LEDGER_EDEAD && !jr)
