@@ -65,19 +65,22 @@ struct place {
 };
 
 struct inode {
-	enum inode_type type;    /* constant */
-	enum ledger_kind kind;   /* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
-	struct ledger_oid blob;  /* VERSION: its value; constant */
-	uint64_t size;           /* VERSION: the value's; constant */
-	uint64_t ino;            /* st_ino; constant */
-	struct timespec mtime;   /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
-	struct ledger_oid as_of; /* VERSION: the tip for which `mtime` was asked; fs.lock */
-	atomic_bool guess;       /* VERSION: the ledger does not know `mtime` yet */
-	struct place *place;     /* owned reference; fs.lock */
-	struct inode *next;      /* place.inodes; fs.lock */
-	uint64_t nlookup;        /* the kernel's count; fs.lock */
-	unsigned refs;           /* ours; fs.lock */
-	unsigned opens;          /* VERSION: handles that read `value`; fs.lock */
+	_Atomic(enum inode_type) type; /* constant, but for redirect_adopt() */
+	enum ledger_kind kind;         /* VERSION: FILE, EXEC, LINK; else DIR or FILE; fs.lock */
+	struct ledger_oid blob;        /* VERSION: its value; constant */
+	uint64_t size;                 /* VERSION: the value's; constant */
+	uint64_t ino;                  /* st_ino; constant */
+	uint64_t key_ino;              /* VERSION: what stat(2) of the key tells; constant */
+	pid_t sole;                    /* VERSION: the one thread that LOOKUP showed it to; 0: to all; fs.lock */
+	bool told;                     /* VERSION: the kernel has been told key_ino; fs.lock */
+	struct timespec mtime;         /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
+	struct ledger_oid as_of;       /* VERSION: the tip for which `mtime` was asked; fs.lock */
+	atomic_bool guess;             /* VERSION: the ledger does not know `mtime` yet */
+	struct place *place;           /* owned reference; fs.lock */
+	struct inode *next;            /* place.inodes; fs.lock */
+	uint64_t nlookup;              /* the kernel's count; fs.lock */
+	unsigned refs;                 /* ours; fs.lock */
+	unsigned opens;                /* VERSION: handles that read `value`; fs.lock */
 	bool superseded; /* VERSION: a save replaced it: not to be found again even if the value comes back; fs.lock */
 	bool unlinked;   /* its name is gone; fs.lock */
 	struct ledger_value *value; /* VERSION: while opens > 0; fs.lock */
@@ -97,6 +100,15 @@ struct redirect {
 	bool gone;          /* the key had gone: LOOKUP gets nothing here, `priv` is the inode that the OPEN named */
 };
 
+/* How often in a row a thread has opened a place for writing. */
+struct habit {
+	pid_t tid;
+	uint64_t place; /* its hash */
+	unsigned writes;
+};
+
+#define HABITS 256
+
 struct fs {
 	struct ledger *ledger;
 	const struct fs_options *opts;
@@ -113,16 +125,17 @@ struct fs {
 	struct timespec born; /* times of directories of namespaces */
 	pthread_rwlock_t dirs[64];
 	pthread_mutex_t lock;
-	struct place **table;       /* fs.lock */
-	size_t nplaces, ntable;     /* fs.lock */
-	struct place *nameless;     /* places whose name was taken over, while somebody refers to them; fs.lock */
-	struct inode root;          /* fs.lock */
-	struct redirect *redirects; /* fs.lock */
-	void *touched;              /* times.c: a search tree; fs.lock */
-	struct local *locals;       /* all local files; fs.lock */
-	unsigned scratch_dirs;      /* of them linked directories; fs.lock */
-	struct file *files;         /* all open files; fs.lock */
-	struct dir *opendirs;       /* all open directories; fs.lock */
+	struct place **table;        /* fs.lock */
+	size_t nplaces, ntable;      /* fs.lock */
+	struct place *nameless;      /* places whose name was taken over, while somebody refers to them; fs.lock */
+	struct inode root;           /* fs.lock */
+	struct redirect *redirects;  /* fs.lock */
+	struct habit habits[HABITS]; /* fs.lock */
+	void *touched;               /* times.c: a search tree; fs.lock */
+	struct local *locals;        /* all local files; fs.lock */
+	unsigned scratch_dirs;       /* of them linked directories; fs.lock */
+	struct file *files;          /* all open files; fs.lock */
+	struct dir *opendirs;        /* all open directories; fs.lock */
 	_Atomic uint64_t next_ino;
 	struct control *control;
 	struct janitor *janitor; /* local.c: commits passing files that stay */
@@ -197,10 +210,11 @@ struct inode *inode_of(struct fs *fs, fuse_ino_t nodeid);
 fuse_ino_t inode_id(struct fs *fs, const struct inode *i);
 
 /*
- * The version inode for the entry that `tip` has at the place: the live one, or a new one.  One kernel lookup is counted.
- * 0 or a ledger error.
+ * The version inode for the entry that `tip` has at the place: the live one, or a new one.  `sole`: always a new one, which
+ * is shown to this thread only, this once, with a number of its own until it asks for it; 0: the one for all.  One kernel
+ * lookup is counted.  0 or a ledger error.
  */
-int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, const struct ledger_entry *e,
+int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, const struct ledger_entry *e, pid_t sole,
 		  struct inode **out);
 /* The one inode of `type` (PREFIX, DIR) at the place; one kernel lookup is counted.  NULL: out of memory. */
 struct inode *inode_dir(struct fs *fs, struct place *p, enum inode_type type);

@@ -164,8 +164,8 @@ struct inode *inode_dir(struct fs *fs, struct place *p, enum inode_type type)
 static struct inode *find_version_locked(struct place *p, const struct ledger_entry *e)
 {
 	for (struct inode *i = p->inodes; i; i = i->next) {
-		if (i->type == INODE_VERSION && !i->superseded && !i->unlinked && ledger_oid_eq(&i->blob, &e->oid) &&
-		    (i->kind == LEDGER_LINK) == (e->kind == LEDGER_LINK)) {
+		if (i->type == INODE_VERSION && !i->sole && !i->superseded && !i->unlinked &&
+		    ledger_oid_eq(&i->blob, &e->oid) && (i->kind == LEDGER_LINK) == (e->kind == LEDGER_LINK)) {
 			i->kind = e->kind;
 			return i;
 		}
@@ -223,7 +223,7 @@ static void improve_guess(struct fs *fs, struct inode *i)
 		ask_again(fs, i, &tip);
 }
 
-int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, const struct ledger_entry *e,
+int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, const struct ledger_entry *e, pid_t sole,
 		  struct inode **out)
 {
 	struct inode *i;
@@ -234,7 +234,7 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 	int r;
 
 	pthread_mutex_lock(&fs->lock);
-	i = find_version_locked(p, e);
+	i = sole ? NULL : find_version_locked(p, e);
 	if (i) {
 		i->nlookup++;
 		old = atomic_load(&i->guess) || !ledger_oid_eq(&i->as_of, &tip->commit);
@@ -253,7 +253,7 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 		return LEDGER_ENOMEM;
 	mtime = key_time(fs, ns, path, tip, &e->oid, &guess);
 	pthread_mutex_lock(&fs->lock);
-	i = find_version_locked(p, e);
+	i = sole ? NULL : find_version_locked(p, e);
 	if (!i) {
 		i = new_locked(p, INODE_VERSION);
 		if (i) {
@@ -263,7 +263,9 @@ int inode_version(struct fs *fs, struct place *p, const struct ledger_tip *tip, 
 			i->mtime = mtime;
 			i->as_of = tip->commit;
 			atomic_store(&i->guess, guess);
-			i->ino = place_ino(ns, path, &e->oid);
+			i->key_ino = place_ino(ns, path, &e->oid);
+			i->ino = sole ? inode_number(fs) : i->key_ino;
+			i->sole = sole;
 		}
 	}
 	if (i)
@@ -304,7 +306,7 @@ double inode_attr_timeout(const struct inode *i)
 {
 	switch (i->type) {
 	case INODE_VERSION:
-		return atomic_load(&i->guess) ? ATTR_DIR : ATTR_FOREVER;
+		return i->ino != i->key_ino ? 0 : atomic_load(&i->guess) ? ATTR_DIR : ATTR_FOREVER;
 	case INODE_ROOT:
 	case INODE_PREFIX:
 	case INODE_DIR:
@@ -376,12 +378,14 @@ int inode_stat(struct fs *fs, struct inode *i, struct stat *st)
 	pthread_mutex_lock(&fs->lock);
 	kind = i->kind;
 	st->st_nlink = i->unlinked ? 0 : 1;
+	st->st_ino = i->ino;
 	if (i->type == INODE_VERSION) {
 		st->st_size = (off_t)i->size;
 		st->st_mtim = i->mtime;
+		if (i->told)
+			st->st_ino = i->key_ino;
 	}
 	pthread_mutex_unlock(&fs->lock);
-	st->st_ino = i->ino;
 	st->st_uid = fs->opts->uid;
 	st->st_gid = fs->opts->gid;
 	st->st_blksize = 4096;

@@ -113,7 +113,7 @@ int lookup_committed(struct fs *fs, struct place *p, pid_t tid, struct inode **o
 		return 0;
 	}
 	if (e.kind != LEDGER_DIR)
-		return inode_version(fs, p, &tip, &e, out);
+		return inode_version(fs, p, &tip, &e, redirect_expected(fs, p, tid) ? tid : 0, out);
 	*out = inode_dir(fs, p, INODE_DIR);
 	return *out ? 0 : LEDGER_ENOMEM;
 }
@@ -215,6 +215,17 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	fuse_reply_none(req);
 }
 
+/* Who asks for attributes is told the number that everybody is told. */
+static void show_key_ino(struct fs *fs, struct inode *i)
+{
+	pthread_mutex_lock(&fs->lock);
+	if (i->type == INODE_VERSION)
+		i->told = true;
+	else if (i->type == INODE_PRIVATE)
+		session_show_base_ino(i->session);
+	pthread_mutex_unlock(&fs->lock);
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
@@ -224,8 +235,8 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int r;
 
 	/* A handle comes along when the kernel asks for itself (SEEK_END, O_APPEND), never with fstat(2). */
-	if (i->type == INODE_PRIVATE && !fi)
-		session_show_base_ino(i->session);
+	if (!fi)
+		show_key_ino(fs, i);
 	r = inode_stat(fs, i, &st);
 	if (r)
 		reply_error(req, r);

@@ -336,7 +336,7 @@ static int make_entry(fuse_req_t req, struct inode *dir, const char *name, enum 
 	if (!r)
 		r = fs_resolve(fs, h.place, &tip, &there);
 	if (!r)
-		r = inode_version(fs, h.place, &tip, &there, out);
+		r = inode_version(fs, h.place, &tip, &there, 0, out);
 	hold_end(fs, &h);
 	return r;
 }

@@ -4,7 +4,8 @@
  * one size and one page cache per inode; but OPEN names the inode already.  So the first OPEN for writing is answered
  * ESTALE: the kernel then walks the path again, from the same thread, and that LOOKUP is given the private inode.  No
  * program sees the ESTALE.  Where there is no walk (an open of /proc/self/fd/N) the second OPEN comes without a LOOKUP:
- * then the handle works on the inode that was named, uncached.
+ * then the handle works on the inode that was named, uncached.  Who has opened a key for writing before is likely to do it
+ * again: see redirect_expected().
  */
 #include "control.h"
 #include "file.h"
@@ -117,6 +118,7 @@ static void open_session(fuse_req_t req, struct inode *i, struct inode *priv, st
 		fuse_reply_err(req, EBUSY);
 		return;
 	}
+	redirect_learn(fs_of(req), i, fuse_req_ctx(req)->pid, true);
 	if (i != priv)
 		priv->session->fd_ino = i->ino;
 	/* A handle that cannot be mapped needs no page cache; uncached, a write costs one request and not two. */
@@ -166,6 +168,10 @@ static void open_writer(fuse_req_t req, struct inode *i, struct fuse_file_info *
 		return;
 	}
 	r = open_is_taken(req, i->place, NULL) ? EBUSY : ledger_errno(check_open(req, i->place));
+	if (!r && !again && redirect_adopt(req, i)) {
+		open_session(req, i, i, fi);
+		return;
+	}
 	if (!r)
 		r = again ? open_replaced(req, i, fi) : redirect_caller(req, i);
 	if (r)
@@ -272,6 +278,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	redirect_done(fs_of(req), fuse_req_ctx(req)->pid, i);
+	redirect_learn(fs_of(req), i, fuse_req_ctx(req)->pid, false);
 	f = file_new(req, i, NULL, false);
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);

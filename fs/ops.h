@@ -76,6 +76,18 @@ bool redirect_was_to_version(struct fs *fs, pid_t tid, const struct place *p);
 int redirect_caller(fuse_req_t req, struct inode *i);
 /* The private inode that the caller's LOOKUP of the place is to get, with a kernel lookup counted, or NULL. */
 struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char *path);
+/*
+ * A thread that opens a place for writing again and again is shown a version of its own by each LOOKUP (inode_version()). If
+ * the next thing is an OPEN for writing, that inode becomes the private one at once: no ESTALE, no second walk, and nothing
+ * else can have met it.  For whatever else comes it is a version like any other.
+ *
+ * Is LOOKUP to do so?  `tid` 0: no.
+ */
+bool redirect_expected(struct fs *fs, const struct place *p, pid_t tid);
+/* The inode was opened, for writing or for reading. */
+void redirect_learn(struct fs *fs, struct inode *i, pid_t tid, bool writer);
+/* Makes it the caller's private inode with a session, if it is such a one and the key still has that value. */
+bool redirect_adopt(fuse_req_t req, struct inode *i);
 /* The caller reached it: the redirect is done. */
 bool redirect_done(struct fs *fs, pid_t tid, struct inode *priv);
 void redirects_free(struct fs *fs);

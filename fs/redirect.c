@@ -126,6 +126,77 @@ int new_private(fuse_req_t req, struct place *p, const struct ledger_entry *base
 	return 0;
 }
 
+/* --- without a second walk ---------------------------------------------------------------------------------------- */
+
+#define EXPECT_AFTER 2 /* opens for writing in a row */
+
+/* A place does not outlive the kernel's inodes of it, which go with each save; fs.lock held. */
+static struct habit *habit_of(struct fs *fs, const struct place *p, pid_t tid)
+{
+	return &fs->habits[(p->hash + (uint64_t)tid) % HABITS];
+}
+
+bool redirect_expected(struct fs *fs, const struct place *p, pid_t tid)
+{
+	struct habit *h;
+	bool yes;
+
+	pthread_mutex_lock(&fs->lock);
+	h = habit_of(fs, p, tid);
+	yes = tid && h->tid == tid && h->place == p->hash && h->writes >= EXPECT_AFTER;
+	pthread_mutex_unlock(&fs->lock);
+	return yes;
+}
+
+void redirect_learn(struct fs *fs, struct inode *i, pid_t tid, bool writer)
+{
+	struct habit *h;
+
+	pthread_mutex_lock(&fs->lock);
+	h = habit_of(fs, i->place, tid);
+	if (writer) {
+		if (h->tid != tid || h->place != i->place->hash)
+			*h = (struct habit){.tid = tid, .place = i->place->hash};
+		h->writes++;
+	} else if (i->type == INODE_VERSION && i->sole) {
+		i->sole = -1; /* it has a page cache now: nobody's */
+		h->writes = 0;
+	}
+	pthread_mutex_unlock(&fs->lock);
+}
+
+bool redirect_adopt(fuse_req_t req, struct inode *i)
+{
+	struct fs *fs = fs_of(req);
+	struct ledger_entry base;
+	struct session *s;
+	bool sole, there;
+
+	pthread_mutex_lock(&fs->lock);
+	sole = i->type == INODE_VERSION && i->sole == fuse_req_ctx(req)->pid && !i->superseded && !i->unlinked &&
+	       i->key_ino == place_ino(i->place->ns, i->place->path, &i->blob); /* not renamed since */
+	pthread_mutex_unlock(&fs->lock);
+	if (!sole || current_base(fs, i->place, &base, &there) || !there || !ledger_oid_eq(&base.oid, &i->blob) ||
+	    session_new(fs, i, &base, req))
+		return false;
+	pthread_mutex_lock(&fs->lock);
+	s = i->session;
+	sole = i->sole == fuse_req_ctx(req)->pid; /* else somebody reads it, by /proc/PID/fd/N of a descriptor of O_PATH */
+	if (sole)
+		i->type = INODE_PRIVATE;
+	else
+		i->session = NULL;
+	i->sole = 0;
+	if (i->told)
+		session_show_base_ino(s);
+	pthread_mutex_unlock(&fs->lock);
+	if (sole)
+		follow_name(fs, s);
+	else
+		session_free(s);
+	return sole;
+}
+
 bool redirect_unused(struct fs *fs, pid_t tid, struct place *p, struct inode **priv)
 {
 	struct redirect *list;

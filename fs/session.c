@@ -64,7 +64,7 @@ int session_new(struct fs *fs, struct inode *priv, const struct ledger_entry *ba
 	for (struct inode *i = priv->place->inodes; base && i; i = i->next) {
 		if (i->type == INODE_VERSION && ledger_oid_eq(&i->blob, &base->oid)) {
 			s->mtime = i->mtime;
-			s->base_ino = i->ino;
+			s->base_ino = i->key_ino;
 		}
 	}
 	own_number_locked(s, priv->place);
