@@ -273,12 +273,12 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, EBUSY);
 		return;
 	}
+	redirect_learn(fs_of(req), i, fuse_req_ctx(req)->pid, false);
 	if (i->type == INODE_PRIVATE) {
 		open_private_reader(req, i, fi);
 		return;
 	}
 	redirect_done(fs_of(req), fuse_req_ctx(req)->pid, i);
-	redirect_learn(fs_of(req), i, fuse_req_ctx(req)->pid, false);
 	f = file_new(req, i, NULL, false);
 	if (!f) {
 		fuse_reply_err(req, ENOMEM);

@@ -84,7 +84,7 @@ struct inode *redirect_take(struct fs *fs, pid_t tid, const char *ns, const char
  * Is LOOKUP to do so?  `tid` 0: no.
  */
 bool redirect_expected(struct fs *fs, const struct place *p, pid_t tid);
-/* The inode was opened, for writing or for reading. */
+/* The inode is opened, for writing or for reading; a version that is being read stays one. */
 void redirect_learn(struct fs *fs, struct inode *i, pid_t tid, bool writer);
 /* Makes it the caller's private inode with a session, if it is such a one and the key still has that value. */
 bool redirect_adopt(fuse_req_t req, struct inode *i);
