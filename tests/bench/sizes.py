@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """How the cost grows: with the number of keys in a namespace, with the length of its history, with the size of a value."""
+import hashlib
 import os
 import random
 import subprocess
@@ -28,21 +29,39 @@ def commit_head(n, message):
     return ("commit refs/kv/bench\ncommitter b <b@b> %d +0000\ndata %d\n%s" % (1700000000 + n, len(text), text)).encode()
 
 
+def value_of(n, size):
+    return ("%d " % n + "v" * size)[:size].encode()
+
+
 def make_keys(repo, layout, keys, size):
-    def write(f):
+    """One commit.  fast-import puts name by name into a directory by looking through it: a large one comes from mktree."""
+    def blobs(f):
+        for n in range(keys):
+            f.write(b"blob\ndata %d\n%s\n" % (size, value_of(n, size)))
+
+    def by_names(f):
         f.write(commit_head(1, "set many keys"))
         for n in range(keys):
-            value = ("%d " % n + "v" * size)[:size]
-            f.write(("M 100644 inline %s\ndata %d\n%s\n" % (key_path(layout, n), size, value)).encode())
-    fast_import(repo, write)
+            f.write(b"M 100644 inline %s\ndata %d\n%s\n" % (key_path(layout, n).encode(), size, value_of(n, size)))
+
+    def by_tree(f):
+        f.write(commit_head(1, "set many keys") + b"M 040000 %s \n" % tree)
+
+    if layout != "flat":
+        fast_import(repo, by_names)
+        return
+    fast_import(repo, blobs)
+    names = [hashlib.sha1(b"blob %d\0%s" % (size, value_of(n, size))).hexdigest() for n in range(keys)]
+    entries = "".join("100644 blob %s\t%s\n" % (oid, key_path(layout, n)) for n, oid in enumerate(names))
+    tree = subprocess.run(["git", "--git-dir=" + repo, "mktree"], input=entries.encode(), stdout=subprocess.PIPE, check=True, env=ENV).stdout.strip()
+    fast_import(repo, by_tree)
 
 
 def make_history(repo, commits, keys, size):
     def write(f):
         for n in range(1, commits + 1):
-            value = ("%d " % n + "v" * size)[:size]
             f.write(commit_head(n, "set k%d" % (n % keys)))
-            f.write(("M 100644 inline k%d\ndata %d\n%s\n" % (n % keys, size, value)).encode())
+            f.write(b"M 100644 inline k%d\ndata %d\n%s\n" % (n % keys, size, value_of(n, size)))
     fast_import(repo, write)
 
 
