@@ -187,6 +187,8 @@ static int checkpoint_frozen(struct store *s)
 	}
 	pthread_mutex_unlock(&s->mu);
 	r = write_checkpoint(s, g, stored);
+	if (r == LEDGER_ENOSPC)
+		spares_clear(s); /* it is tried again */
 	/* The first journal may have been a small one.  Nobody else touches its idle segment before `frozen` is NULL again.
 	 */
 	if (!r)

@@ -544,6 +544,8 @@ int store_group_commit(struct store_group *g)
 	struct store *s = g->s;
 	int r = commit(g);
 
+	if (r == LEDGER_ENOSPC)
+		spares_clear(s);
 	pthread_mutex_lock(&s->mu);
 	if (r == LEDGER_EDEAD)
 		store_die(s, ledger_errmsg());

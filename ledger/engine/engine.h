@@ -239,6 +239,7 @@ int spare_take(struct store *s, char path[64]);
 int spare_open(struct store *s, const char *path);
 /* Exactly these bytes into it; the lease ends.  -1 and errno. */
 int spare_fill(int fd, const void *buf, size_t len);
+/* Removes them all: at the end, and when the disk is full.  Any thread, mu not held. */
 void spares_clear(struct store *s);
 
 /* ring.c */

@@ -91,8 +91,10 @@ void spares_clear(struct store *s)
 {
 	char path[64];
 
+	pthread_mutex_lock(&s->spare_mu);
 	for (; s->spare_first < s->spare_next; s->spare_first++) {
 		store_tmp(s, path, "f", s->spare_first);
 		io_unlink(s->dirfd, path);
 	}
+	pthread_mutex_unlock(&s->spare_mu);
 }

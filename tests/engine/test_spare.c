@@ -3,8 +3,10 @@
  * Files that are written anew (ledger/engine/spare.c): they are, and never under somebody who has one open, mapped, or by
  * another name.
  */
+#include "../../ledger/engine/io.h"
 #include "../ledger/helper.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/mman.h>
@@ -266,12 +268,62 @@ static void an_old_value_is_never_taken_for_current(void **state)
 	ledger_free(other);
 }
 
+/* Of the spares there are the newest, which is taken last; how many. */
+static size_t newest_spare(struct fixture *f, char path[400])
+{
+	char pattern[400];
+	long best = -1;
+	glob_t found;
+	size_t n;
+
+	snprintf(pattern, sizeof(pattern), "%s/kv/*/f*", f->repo);
+	n = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+	for (size_t k = 0; k < n; k++) {
+		long number = strtol(strrchr(found.gl_pathv[k], 'f') + 1, NULL, 10);
+
+		if (number > best) {
+			best = number;
+			snprintf(path, 400, "%s", found.gl_pathv[k]);
+		}
+	}
+	globfree(&found);
+	return n;
+}
+
+static int no_space(void *arg, struct io_call *c)
+{
+	return c->op == IO_WRITE ? ENOSPC : 0;
+}
+
+static void made(void *arg, const struct io_call *c, int ret)
+{
+}
+
+static void a_full_disk_gets_them_back(void **state)
+{
+	static const struct io_hook full = {no_space, made, NULL};
+	struct fixture *f = *state;
+	char path[400];
+	int i = 0;
+
+	while (i < COMMITS_MAX && newest_spare(f, path) < 20)
+		commit(f, i++);
+	assert_true(i < COMMITS_MAX);
+	io_hook_set(&full);
+	assert_int_equal(set(f->l, "key", "more", NULL), LEDGER_ENOSPC);
+	io_hook_set(NULL);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_ok(set(f->l, "key", "enough", NULL));
+	assert_string_equal(git(f, "show refs/kv/app:key"), "enough");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(nobody_sees_a_file_change, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(an_old_value_is_never_taken_for_current, fixture_setup_synced,
 						fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk_gets_them_back, fixture_setup_synced, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_foreign_move_ends_the_round, fixture_setup_synced, fixture_teardown),
 	};
 
