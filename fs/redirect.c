@@ -186,7 +186,6 @@ bool redirect_adopt(fuse_req_t req, struct inode *i)
 		i->type = INODE_PRIVATE;
 	else
 		i->session = NULL;
-	i->sole = 0;
 	if (i->told)
 		session_show_base_ino(s);
 	pthread_mutex_unlock(&fs->lock);
