@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -233,13 +234,12 @@ static void a_foreign_move_ends_the_round(void **state)
 int __real_fstat64(int fd, struct stat *st);
 int __wrap_fstat64(int fd, struct stat *st);
 
-static struct fixture *before_fstat; /* somebody moves the ref just before the next one */
+static _Atomic(struct fixture *) before_fstat; /* somebody moves the ref just before the next one */
 
 int __wrap_fstat64(int fd, struct stat *st)
 {
-	struct fixture *f = before_fstat;
+	struct fixture *f = atomic_exchange(&before_fstat, NULL);
 
-	before_fstat = NULL;
 	if (f)
 		commit(f, 1000000);
 	return __real_fstat64(fd, st);
