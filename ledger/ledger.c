@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define TREES_MEMORY ((size_t)64 << 20)
+#define LARGE_TREES_MEMORY ((size_t)256 << 20) /* of directories of 700,000 keys and more; half of it for one at most */
 #define VALUE_LIMIT ((uint64_t)1 << 40)
 
 void ledger_log(struct ledger *l, const char *fmt, ...)
@@ -30,7 +31,7 @@ void ledger_log(struct ledger *l, const char *fmt, ...)
 
 static int alloc_caches(struct ledger *l)
 {
-	l->trees = treecache_new(TREES_MEMORY);
+	l->trees = treecache_new(TREES_MEMORY, LARGE_TREES_MEMORY);
 	l->tips = oidcache_new(4096, sizeof(struct tip_info));
 	l->sizes = oidcache_new(8192, sizeof(uint64_t));
 	l->times = oidcache_new(32768, sizeof(struct key_time));

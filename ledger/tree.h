@@ -72,7 +72,8 @@ int tree_splice(const struct ledger_tree *base, const struct tree_change *ch, si
 
 struct treecache;
 
-struct treecache *treecache_new(size_t limit); /* bytes; NULL: out of memory */
+/* Bytes of all trees together, and of those over half of that; `large` 0: they are not kept.  NULL: out of memory. */
+struct treecache *treecache_new(size_t limit, size_t large);
 void treecache_free(struct treecache *c);
 struct ledger_tree *treecache_get(struct treecache *c, const struct ledger_oid *oid); /* a reference, or NULL */
 void treecache_put(struct treecache *c, struct ledger_tree *t);                       /* takes a reference of its own */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Parsed trees by name, bounded by their bytes; the least recently used goes first. */
+/*
+ * Parsed trees by name, bounded by their bytes; the least recently used goes first.  Large ones, of directories of a million
+ * keys, have a cache of their own: they would take the place of all the others, and cost most to read again.
+ */
 #include "tree.h"
 
 #include <pthread.h>
@@ -13,12 +16,17 @@ struct treecache {
 	size_t size;                         /* lock */
 	struct ledger_tree *bucket[BUCKETS]; /* lock; by `chain` */
 	struct ledger_tree *newest, *oldest; /* lock; by `older`, `newer` */
+	struct treecache *large;             /* constant; for what is over half of the limit; NULL: such ones are not kept */
 };
 
-struct treecache *treecache_new(size_t limit)
+struct treecache *treecache_new(size_t limit, size_t large)
 {
 	struct treecache *c = calloc(1, sizeof(*c));
 
+	if (c && large && !(c->large = treecache_new(large, 0))) {
+		free(c);
+		c = NULL;
+	}
 	if (!c)
 		return NULL;
 	c->limit = limit;
@@ -73,6 +81,7 @@ void treecache_free(struct treecache *c)
 {
 	if (!c)
 		return;
+	treecache_free(c->large);
 	while (c->oldest)
 		ledger_tree_unref(evict(c));
 	pthread_mutex_destroy(&c->lock);
@@ -91,15 +100,18 @@ struct ledger_tree *treecache_get(struct treecache *c, const struct ledger_oid *
 		list_push(c, t);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return t;
+	return t || !c->large ? t : treecache_get(c->large, oid);
 }
 
 void treecache_put(struct treecache *c, struct ledger_tree *t)
 {
 	size_t size = tree_footprint(t);
 
-	if (size > c->limit / 2)
+	if (size > c->limit / 2) {
+		if (c->large)
+			treecache_put(c->large, t);
 		return;
+	}
 	pthread_mutex_lock(&c->lock);
 	if (!t->cached && !*find(c, &t->oid)) {
 		struct ledger_tree **p = bucket_of(c, &t->oid);

@@ -307,7 +307,7 @@ static void splice_names_as_git_does(void **state)
 
 static void cache_is_bounded(void **state)
 {
-	struct treecache *c = treecache_new(100000);
+	struct treecache *c = treecache_new(100000, 0);
 	struct ledger_oid zero = {{0}};
 	struct ledger_tree *first = NULL, *t;
 
@@ -337,6 +337,63 @@ static void cache_is_bounded(void **state)
 	treecache_free(c);
 }
 
+/* A tree of `n` entries. */
+static struct ledger_tree *tree_of(size_t n)
+{
+	struct tree_change *ch = calloc(n, sizeof(*ch));
+	struct ledger_tree *empty, *t;
+	struct ledger_oid zero = {{0}};
+	struct tree_delta d;
+
+	for (size_t i = 0; i < n; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "%08zu", i);
+		ch[i] = (struct tree_change){strdup(name), 8, LEDGER_FILE, {{1}}};
+	}
+	assert_ok(tree_empty(&empty, &zero));
+	assert_ok(tree_splice(empty, ch, n, &t, &d));
+	ledger_tree_unref(empty);
+	for (size_t i = 0; i < n; i++)
+		free((char *)ch[i].name);
+	free(ch);
+	return t;
+}
+
+static bool is_kept(struct treecache *c, struct ledger_tree *t)
+{
+	struct ledger_tree *got = treecache_get(c, &t->oid);
+
+	ledger_tree_unref(got);
+	return got == t;
+}
+
+static void large_trees_do_not_drive_out_the_others(void **state)
+{
+	struct ledger_tree *small = tree_of(10), *large[3], *huge = tree_of(1000);
+	struct treecache *c = treecache_new(4 * tree_footprint(small), 5 * tree_footprint(huge) / 2 - 1);
+
+	treecache_put(c, small);
+	for (size_t i = 0; i < 3; i++) {
+		large[i] = tree_of(990 + i);
+		treecache_put(c, large[i]);
+		assert_true(is_kept(c, large[i]));
+	}
+	assert_true(is_kept(c, small));
+	assert_false(is_kept(c, large[0]));
+	assert_true(is_kept(c, large[1]));
+	treecache_free(c);
+
+	c = treecache_new(4 * tree_footprint(small), 3 * tree_footprint(huge) / 2);
+	treecache_put(c, huge);
+	assert_false(is_kept(c, huge));
+	treecache_free(c);
+	for (size_t i = 0; i < 3; i++)
+		ledger_tree_unref(large[i]);
+	ledger_tree_unref(small);
+	ledger_tree_unref(huge);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -350,6 +407,7 @@ int main(void)
 		cmocka_unit_test(random_splices),
 		test(splice_names_as_git_does),
 		cmocka_unit_test(cache_is_bounded),
+		cmocka_unit_test(large_trees_do_not_drive_out_the_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
