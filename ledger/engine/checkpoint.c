@@ -23,9 +23,9 @@
 #define KEEP_RETRY_MS 200
 /*
  * zlib is nine tenths of the work.  While commits come faster than this they wait for the processor, and would wait for
- * that too: what they leave is stored then, a seventh larger.
+ * that too: what they leave is stored then, and larger.
  */
-#define STORED_PER_MS 2
+#define STORED_PER_MS 8
 /*
  * So many small packs wait for the end of a gc at most.  A gc that meets ever more packs never ends; one that loses a pack
  * under it gives up, harms nothing and can be run again.
