@@ -42,7 +42,7 @@ void pack_begin(struct pack *p)
 #define SMALL_WINDOW 12
 #define SMALL_MEM 5
 /* So few bytes are stored: they would save next to nothing. */
-#define STORED_MAX 128
+#define STORED_MAX 64
 
 static size_t zbound(struct pack *p, size_t len, int level)
 {
