@@ -187,7 +187,8 @@ static void mark_refused(struct fs *fs, const char *ns, const char *const *keys,
 		holders_settle(fs->holders, &set, HOLDER_CONFLICT, NULL, NULL);
 }
 
-int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own)
+int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own,
+		       bool lost)
 {
 	const char *keys[1] = {key};
 	struct holder_who hw = holder_who(w);
@@ -212,7 +213,7 @@ int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const
 	if (key)
 		res.blob = blob_at(fs, &res.tip.tree, key);
 	for (size_t i = 0; i < n; i++) {
-		if (!holds(fs, &expects[i], &res.tip, &res)) {
+		if (!holds(fs, &expects[i], &res.tip, &res) || (lost && expects[i].what == LEDGER_EXPECT_ABSENT)) {
 			fs_record(fs, w, ns, key, LEDGER_ECONFLICT, &expects[i], &res);
 			ledger_stats_refused(fs->ledger, ns, res.reason, false, key);
 			mark_refused(fs, ns, keys, key ? 1 : 0, &hw);
@@ -224,5 +225,5 @@ int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const
 
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key)
 {
-	return fs_change_check_if(fs, w, ns, key, NULL);
+	return fs_change_check_if(fs, w, ns, key, NULL, false);
 }

@@ -296,8 +296,12 @@ int fs_change_ns(struct fs *fs, const struct who *w, const char *ns, const char 
 
 /* Would a change of `key` by `w` conflict already?  0, ECONFLICT (recorded as the outcome), or another error. */
 int fs_change_check(struct fs *fs, const struct who *w, const char *ns, const char *key);
-/* The same with one more expectation, checked first (NULL: none). */
-int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own);
+/*
+ * The same with one more expectation, checked first (NULL: none).  `lost`: a new key that will not be made after all; that
+ * it was to be absent and is absent again does not mean that it was made.
+ */
+int fs_change_check_if(struct fs *fs, const struct who *w, const char *ns, const char *key, const struct ledger_expect *own,
+		       bool lost);
 
 /* status.c.  Records a conflict that was found without ledger_commit(): `expected` is what was, `res` what is there. */
 void fs_record(struct fs *fs, const struct who *w, const char *ns, const char *key, int result,

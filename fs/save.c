@@ -151,12 +151,13 @@ static int check_base(struct session *s, const struct who *w, const char *ns, co
 	return LEDGER_ECONFLICT;
 }
 
-/* Would what is expected of the key refuse it? */
-static int check_guards(struct session *s, const struct who *w, const char *ns, const char *path)
+/* Would what is expected of the key refuse it?  `lost`: nothing will be saved. */
+static int check_guards(struct session *s, const struct who *w, const char *ns, const char *path, bool lost)
 {
+	bool made = s->base_absent && !s->base_own;
 	struct ledger_expect carried;
 
-	return fs_change_check_if(s->fs, w, ns, path, carry_get(s, path, &carried) ? &carried : NULL);
+	return fs_change_check_if(s->fs, w, ns, path, carry_get(s, path, &carried) ? &carried : NULL, lost && made);
 }
 
 /*
@@ -167,7 +168,7 @@ static int check_detached(struct session *s, const struct who *w, const char *ns
 {
 	int r = s->base_absent || s->base_own ? 0 : check_base(s, w, ns, path);
 
-	return r ? r : check_guards(s, w, ns, path);
+	return r ? r : check_guards(s, w, ns, path, true);
 }
 
 static int save_locked(struct session *s, const struct who *w, const struct hold *v)
@@ -270,7 +271,7 @@ int session_check(struct session *s, const struct who *w)
 		if (r == LEDGER_ECONFLICT)
 			journal_refused(s->fs, ns, path, s->who.pid);
 		if (!r)
-			r = check_guards(s, w, ns, path);
+			r = check_guards(s, w, ns, path, atomic_load(&s->detached));
 		free(ns);
 		free(path);
 	}

@@ -57,6 +57,24 @@ def guarded(t):
             holder.quit()
 
 
+@case("expected to be absent: what came and went meanwhile is no reason to say that it was made")
+def came_and_went(t):
+    for end in (os.fsync, os.close):
+        path = t.path(end.__name__)
+        holder, other = Client(), Client()
+        holder.arm(t.dir, "blob." + end.__name__, "absent")
+        fd = holder.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        holder.write(fd, b"new")
+        other.save(path + "2", b"other")
+        other.rename(path + "2", path)
+        other.unlink(path)
+        with commits(t, 0):
+            fails(errno.EAGAIN, getattr(holder, end.__name__), fd)
+        ok(not os.path.exists(path), "the key is back")
+        holder.quit()
+        other.quit()
+
+
 @case("the removal was the holder's own: its expectation moves on")
 def own_removal(t):
     holder = Client()
