@@ -71,7 +71,7 @@ struct inode {
 	uint64_t size;                 /* VERSION: the value's; constant */
 	uint64_t ino;                  /* st_ino; constant */
 	uint64_t key_ino;              /* VERSION: what stat(2) of the key tells; constant */
-	pid_t sole;                    /* VERSION: the one thread that LOOKUP showed it to; 0: to all; fs.lock */
+	pid_t sole;                    /* VERSION: the thread LOOKUP showed it to; 0: all; -1: it has been read; fs.lock */
 	bool told;                     /* VERSION: the kernel has been told key_ino; fs.lock */
 	struct timespec mtime;         /* VERSION: when the key last changed, or as touch(1) said; fs.lock */
 	struct ledger_oid as_of;       /* VERSION: the tip for which `mtime` was asked; fs.lock */

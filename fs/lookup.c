@@ -218,10 +218,12 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 /* Who asks for attributes is told the number that everybody is told. */
 static void show_key_ino(struct fs *fs, struct inode *i)
 {
+	if (i->type != INODE_PRIVATE && (i->type != INODE_VERSION || i->ino == i->key_ino))
+		return;
 	pthread_mutex_lock(&fs->lock);
 	if (i->type == INODE_VERSION)
 		i->told = true;
-	else if (i->type == INODE_PRIVATE)
+	else
 		session_show_base_ino(i->session);
 	pthread_mutex_unlock(&fs->lock);
 }

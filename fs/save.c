@@ -151,13 +151,18 @@ static int check_base(struct session *s, const struct who *w, const char *ns, co
 	return LEDGER_ECONFLICT;
 }
 
-/* Would what is expected of the key refuse it?  `lost`: nothing will be saved. */
+/* Is it a new key that will not be made after all?  Lock held. */
+static bool is_lost(const struct session *s)
+{
+	return atomic_load(&s->detached) && s->base_absent && !s->base_own;
+}
+
+/* Would what is expected of the key refuse it?  `lost`: is_lost(). */
 static int check_guards(struct session *s, const struct who *w, const char *ns, const char *path, bool lost)
 {
-	bool made = s->base_absent && !s->base_own;
 	struct ledger_expect carried;
 
-	return fs_change_check_if(s->fs, w, ns, path, carry_get(s, path, &carried) ? &carried : NULL, lost && made);
+	return fs_change_check_if(s->fs, w, ns, path, carry_get(s, path, &carried) ? &carried : NULL, lost);
 }
 
 /*
@@ -168,7 +173,7 @@ static int check_detached(struct session *s, const struct who *w, const char *ns
 {
 	int r = s->base_absent || s->base_own ? 0 : check_base(s, w, ns, path);
 
-	return r ? r : check_guards(s, w, ns, path, true);
+	return r ? r : check_guards(s, w, ns, path, is_lost(s));
 }
 
 static int save_locked(struct session *s, const struct who *w, const struct hold *v)
@@ -261,17 +266,19 @@ int session_check(struct session *s, const struct who *w)
 	struct place *p = session_place(s);
 	char *ns = NULL, *path = NULL;
 	int r = LEDGER_ENOMEM;
+	bool lost;
 
 	if (place_name(s->fs, p, &ns, &path) == 0) {
 		pthread_mutex_lock(&s->lock);
 		r = s->error;
 		if (!r && !(atomic_load(&s->detached) && (s->base_absent || s->base_own)))
 			r = check_base(s, w, ns, path);
+		lost = is_lost(s);
 		pthread_mutex_unlock(&s->lock);
 		if (r == LEDGER_ECONFLICT)
 			journal_refused(s->fs, ns, path, s->who.pid);
 		if (!r)
-			r = check_guards(s, w, ns, path, atomic_load(&s->detached));
+			r = check_guards(s, w, ns, path, lost);
 		free(ns);
 		free(path);
 	}

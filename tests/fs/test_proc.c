@@ -188,6 +188,7 @@ static bool child_with(pid_t pid, pid_t *child)
 	if (!set)
 		skip();
 	*child = fork();
+	assert_true(*child >= 0); /* or kill(2) would mean everybody */
 	if (*child == 0) {
 		prctl(PR_SET_NAME, "newer");
 		pause();
@@ -206,6 +207,7 @@ static void number_again(void **state)
 	(void)state;
 	assert_int_equal(pipe(fd), 0);
 	pid = fork();
+	assert_true(pid >= 0);
 	if (pid == 0) {
 		pthread_t t;
 
